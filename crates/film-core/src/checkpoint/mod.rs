@@ -1,0 +1,192 @@
+//! Safetensors checkpoints: open, look into, load, save. The only file I/O in the crate.
+//!
+//! ```text
+//! path ─ locate ─▶ files ─ header ─▶ names and shapes ─ discover ─▶ generators
+//!                                          └─ read ─▶ tensors ─ builder ─▶ VarBuilder
+//! tensors ─ save ─▶ atomic ─▶ path
+//! ```
+//!
+//! Opening reads the headers alone: 8 + N bytes a file. A tensor's bytes are read when it is asked
+//! for, by position and straight into the buffer that candle keeps. They are not memory-mapped: a
+//! mapped file that another process shortens kills the reader, a read of it is an error.
+
+mod atomic;
+mod builder;
+mod discover;
+mod header;
+mod locate;
+mod read;
+mod save;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use read::Source;
+
+pub use atomic::AtomicFile;
+pub use discover::{Discovery, Encoder, FoundEncoder, FoundGenerator};
+pub use header::TensorInfo;
+pub use safetensors::Dtype;
+pub use save::{Layout, save, to_le_bytes};
+
+/// One safetensors file of a checkpoint.
+#[derive(Debug)]
+pub struct CheckpointFile {
+    source: Source,
+    metadata: Vec<(String, String)>,
+}
+
+impl CheckpointFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.source.path
+    }
+
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.source.bytes
+    }
+
+    /// Its `__metadata__`, sorted by key.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+}
+
+/// A safetensors checkpoint: one file or several shards, and perhaps a config.json.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    files: Vec<CheckpointFile>,
+    tensors: Vec<TensorInfo>,
+    config: Option<PathBuf>,
+}
+
+impl Checkpoint {
+    /// Opens a .safetensors file, a directory (model.safetensors, or shards and
+    /// model.safetensors.index.json; with or without config.json), or an index file.
+    ///
+    /// # Errors
+    /// If something is missing, unreadable, not a regular file, or breaks a rule of the format; the
+    /// error names the file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let located = locate::locate(path)?;
+        let mut files = Vec::with_capacity(located.files.len());
+        let mut tensors: Vec<TensorInfo> = Vec::new();
+        for (index, file) in located.files.iter().enumerate() {
+            let source = Source::open(file)?;
+            let header = header::read(&source, index).map_err(|error| error.in_file(file))?;
+            tensors.extend(header.tensors);
+            files.push(CheckpointFile { source, metadata: header.metadata });
+        }
+        tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        if let Some(index) = &located.index {
+            index.check(&located.files, &tensors)?;
+        }
+        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            let shards = [pair[0].file, pair[1].file].map(|file| files[file].path().display());
+            let text = format!("{}: stands in both {} and {}", pair[0].name, shards[0], shards[1]);
+            return Err(Error::Format(text).in_file(path));
+        }
+        Ok(Self { path: path.into(), files, tensors, config: located.config })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its files, in the order of their names.
+    pub fn files(&self) -> &[CheckpointFile] {
+        &self.files
+    }
+
+    /// Its tensors, sorted by name.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The file that holds `tensor`.
+    pub fn file_of(&self, tensor: &TensorInfo) -> &CheckpointFile {
+        &self.files[tensor.file]
+    }
+
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<&TensorInfo> {
+        let found = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
+        Some(&self.tensors[found])
+    }
+
+    /// The tensors whose names begin with `prefix`.
+    pub fn starting_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a TensorInfo> {
+        let start = self.tensors.partition_point(|tensor| tensor.name.as_str() < prefix);
+        self.tensors[start..].iter().take_while(move |tensor| tensor.name.starts_with(prefix))
+    }
+
+    /// Where its config.json is, if there is one beside the weights.
+    pub fn config_path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// What its config.json says, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not a JSON object.
+    pub fn config(&self) -> Result<Option<Map<String, Value>>> {
+        self.config.as_deref().map(read_json_object).transpose()
+    }
+
+    /// The generators and register encoders in it, by name and shape.
+    ///
+    /// # Errors
+    /// If its config.json cannot be read, or contradicts the shapes.
+    pub fn discover(&self) -> Result<Discovery> {
+        Discovery::new(self)
+    }
+
+    /// Reads a tensor in its stored dtype.
+    ///
+    /// # Shapes
+    /// → `[*shape]`
+    ///
+    /// # Errors
+    /// If candle has no such dtype, or the file changed under us.
+    pub fn load(&self, tensor: &TensorInfo, device: &Device) -> Result<Tensor> {
+        let flat = self.load_range(tensor, 0..tensor.count(), device)?;
+        Ok(flat.reshape(tensor.shape.as_slice())?)
+    }
+
+    /// Reads some of a tensor's elements, in row-major order and in its stored dtype.
+    ///
+    /// # Shapes
+    /// → `[elements.len()]`
+    ///
+    /// # Errors
+    /// If the range reaches beyond the tensor, candle has no such dtype, or the file changed under us.
+    pub fn load_range(
+        &self,
+        tensor: &TensorInfo,
+        elements: std::ops::Range<usize>,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let source = &self.files[tensor.file].source;
+        let flat = read::elements(source, tensor, elements)
+            .map_err(|error| error.in_file(&source.path))?;
+        Ok(flat.to_device(device)?)
+    }
+}
+
+/// Reads a file that holds a JSON object.
+///
+/// # Errors
+/// If it cannot be read, or holds something else; the error names the file.
+pub fn read_json_object(path: &Path) -> Result<Map<String, Value>> {
+    let source = Source::open(path)?;
+    let bytes = source.read_all()?;
+    serde_json::from_slice::<Map<String, Value>>(&bytes)
+        .map_err(|error| Error::Format(format!("not a JSON object: {error}")).in_file(path))
+}

@@ -1,0 +1,145 @@
+//! Reading bytes by position, and turning them into tensors.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor, WithDType};
+use float8::F8E4M3;
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+use super::header::TensorInfo;
+use crate::error::{Error, Result};
+
+/// Bytes that are decoded at once: small enough to stay in the cache.
+const BLOCK: usize = 64 * 1024;
+
+/// A regular file, held open.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    file: File,
+}
+
+impl Source {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let io = |error| Error::io("open", path, error);
+        // Asked before opening: opening a pipe would wait for its writer.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(Error::Format("not a regular file".into()).in_file(path));
+        }
+        let file = File::open(path).map_err(io)?;
+        let bytes = file.metadata().map_err(io)?.len();
+        Ok(Self { path: path.into(), bytes, file })
+    }
+
+    /// Fills `buffer` from `offset` on.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        read_exact_at(&self.file, buffer, offset).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                let text = format!(
+                    "expected {} bytes at offset {offset}, found the file shortened since it was opened",
+                    buffer.len()
+                );
+                Error::Format(text).in_file(&self.path)
+            } else {
+                Error::io("read", &self.path, error)
+            }
+        })
+    }
+
+    /// The whole content.
+    pub(crate) fn read_all(&self) -> Result<Vec<u8>> {
+        let mut bytes = zeroed(self.bytes)?;
+        self.read_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = &mut buffer[read..];
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A buffer of `bytes` zeros, or an error where there is no memory for it.
+pub(super) fn zeroed(bytes: u64) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    let wanted = usize::try_from(bytes).ok();
+    if wanted.is_none_or(|wanted| buffer.try_reserve_exact(wanted).is_err()) {
+        return Err(Error::Overflow {
+            what: "the memory".into(),
+            detail: format!("{bytes} bytes"),
+        });
+    }
+    buffer.resize(wanted.unwrap_or_default(), 0);
+    Ok(buffer)
+}
+
+/// Some of a tensor's elements on the CPU, as a flat tensor in its stored dtype.
+pub(super) fn elements(
+    source: &Source,
+    tensor: &TensorInfo,
+    elements: Range<usize>,
+) -> Result<Tensor> {
+    match tensor.dtype {
+        Dtype::U8 => decode(source, tensor, elements, u8::from_le_bytes),
+        Dtype::U32 => decode(source, tensor, elements, u32::from_le_bytes),
+        Dtype::I16 => decode(source, tensor, elements, i16::from_le_bytes),
+        Dtype::I32 => decode(source, tensor, elements, i32::from_le_bytes),
+        Dtype::I64 => decode(source, tensor, elements, i64::from_le_bytes),
+        Dtype::F8_E4M3 => decode(source, tensor, elements, |[bits]| F8E4M3::from_bits(bits)),
+        Dtype::F16 => decode(source, tensor, elements, f16::from_le_bytes),
+        Dtype::BF16 => decode(source, tensor, elements, bf16::from_le_bytes),
+        Dtype::F32 => decode(source, tensor, elements, f32::from_le_bytes),
+        Dtype::F64 => decode(source, tensor, elements, f64::from_le_bytes),
+        other => {
+            Err(Error::tensor(&tensor.name, "a dtype that candle can load", format!("{other}")))
+        }
+    }
+}
+
+fn decode<const N: usize, T: WithDType>(
+    source: &Source,
+    tensor: &TensorInfo,
+    elements: Range<usize>,
+    from_le_bytes: impl Fn([u8; N]) -> T,
+) -> Result<Tensor> {
+    if elements.start > elements.end || elements.end > tensor.count() {
+        let expected = format!("at most {} elements", tensor.count());
+        return Err(Error::tensor(&tensor.name, expected, format!("{elements:?}")));
+    }
+    let count = elements.len();
+    let mut values: Vec<T> = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| Error::Overflow {
+        what: format!("{}: the memory", tensor.name),
+        detail: format!("{count} numbers of {N} bytes"),
+    })?;
+    let mut block = [0; BLOCK];
+    let mut offset = tensor.offset + (elements.start * N) as u64;
+    while values.len() < count {
+        let block = &mut block[..((count - values.len()) * N).min(BLOCK)];
+        source.read_at(block, offset)?;
+        offset += block.len() as u64;
+        let (numbers, _) = block.as_chunks::<N>();
+        values.extend(numbers.iter().map(|&bytes| from_le_bytes(bytes)));
+    }
+    Ok(Tensor::from_vec(values, count, &Device::Cpu)?)
+}

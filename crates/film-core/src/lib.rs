@@ -1,0 +1,59 @@
+//! FiLM-conditioned convolution kernels for [Candle](candle_core).
+//!
+//! A small MLP, the [`KernelFilmGenerator`], turns a conditioning vector into one (γ, β) pair per
+//! hidden layer of a network that draws a convolution kernel: h ← γ ⊙ h + β. The modules here load
+//! the checkpoints that PyTorch wrote, give PyTorch's numbers, and train.
+//!
+//! ```text
+//! registers [B, R, C] ─ pooling ─▶ conditioning [B, cond_dim] ─ generator ─▶ L × (γ, β) [B, H]
+//! ```
+//!
+//! ```
+//! use candle_core::{DType, Device, Module, Tensor};
+//! use film_core::{KernelFilmConfig, KernelFilmGenerator, init};
+//!
+//! let vars = candle_nn::VarMap::new();
+//! let vb = init::var_builder(&vars, 0, DType::F32, &Device::Cpu);
+//! let generator = KernelFilmGenerator::new(&KernelFilmConfig::new(384, 32, 3), vb)?;
+//!
+//! let conditioning = Tensor::zeros((8, 384), DType::F32, &Device::Cpu)?;
+//! let hidden = Tensor::ones((1, 29, 29, 32), DType::F32, &Device::Cpu)?;
+//! let films = generator.films(&conditioning)?;
+//! assert_eq!(films.len(), 3);
+//! assert_eq!(films[0].apply(&hidden)?.dims(), [8, 29, 29, 32]);
+//! assert_eq!(generator.forward(&conditioning)?.dims(), [8, 3 * 2 * 32]);
+//! # Ok::<(), film_core::Error>(())
+//! ```
+//!
+//! # Shapes
+//! Shapes are written `[B, cond_dim]`, row-major. `B` is the batch, `R` registers, `C` channels,
+//! `L` FiLM layers, `H` = kernel_hidden_dim; `*` stands for any number of axes, none included.
+//! Weights are `[out_features, in_features]`, as in PyTorch.
+//!
+//! # Numbers
+//! - A module computes in the dtype of its [`VarBuilder`](candle_nn::VarBuilder) on its device, and its
+//!   inputs must be of that dtype. Register pooling alone sums in float32 at least.
+//! - Against a float64 computation of the same stored weights, the outputs in float32 differ by no
+//!   more than 1e-6 of the largest |value|, in float64 by no more than 1e-12.
+//! - GELU is the exact one, x · Φ(x), not the tanh approximation.
+//! - A fresh module depends on the seed and the tensors' names alone: see [`init`].
+
+pub mod checkpoint;
+mod config;
+mod error;
+mod film;
+pub mod flops;
+mod generator;
+pub mod init;
+mod ops;
+mod parameter;
+mod registers;
+
+pub use config::{InitType, KernelFilmConfig, NoWeightDecay};
+pub use error::{Error, Result};
+pub use film::Film;
+pub use generator::KernelFilmGenerator;
+pub use parameter::{Parameter, WeightDecay};
+pub use registers::{
+    RegisterCompressConcat, RegisterCompressConcatConfig, RegisterPooling, RegisterPoolingConfig,
+};

@@ -1,0 +1,97 @@
+//! `x · weightᵀ + bias` over the last axis, for any leading axes and any memory layout.
+//!
+//! candle_nn's `Linear` feeds a transposed 3-D input to a batched product that reads it wrongly
+//! on CPU. Here the leading axes are first folded into one contiguous matrix.
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+
+/// `x · weightᵀ + bias`.
+///
+/// # Shapes
+/// x `[*, in]`, weight `[out, in]`, bias `[out]` → `[*, out]`
+///
+/// # Errors
+/// If the last axis of `x`, called `name` in the message, is not `in` long.
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    name: &str,
+) -> Result<Tensor> {
+    let (out_features, in_features) = weight.dims2()?;
+    let Some((&last, leading)) = x.dims().split_last() else {
+        return Err(Error::tensor(name, format!("shape [*, {in_features}]"), "a scalar"));
+    };
+    if last != in_features {
+        let found = format!("{:?}", x.dims());
+        return Err(Error::tensor(name, format!("shape [*, {in_features}]"), found));
+    }
+    if x.dtype() != weight.dtype() {
+        let (expected, found) = (weight.dtype().as_str(), x.dtype().as_str());
+        return Err(Error::tensor(name, format!("dtype {expected}, the module's"), found));
+    }
+    let rows: usize = leading.iter().product();
+    let shape = [leading, &[out_features]].concat();
+    if rows == 0 {
+        return Ok(Tensor::zeros(shape, x.dtype(), x.device())?);
+    }
+    let flat = x.contiguous()?.reshape((rows, in_features))?;
+    let mut y = flat.matmul(&weight.t()?)?;
+    if let Some(bias) = bias {
+        y = y.broadcast_add(bias)?;
+    }
+    Ok(y.reshape(shape)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Module};
+
+    /// `[2, 3, 4]` as a transposed view of `[3, 2, 4]`, and of `[2, 4, 3]`.
+    fn transposed() -> Vec<Tensor> {
+        let base = Tensor::arange(0f64, 24.0, &Device::Cpu).unwrap();
+        vec![
+            base.reshape((3, 2, 4)).unwrap().transpose(0, 1).unwrap(),
+            base.reshape((2, 4, 3)).unwrap().transpose(1, 2).unwrap(),
+            base.reshape((4, 3, 2)).unwrap().permute((2, 1, 0)).unwrap(),
+        ]
+    }
+
+    #[test]
+    fn transposed_inputs_give_what_their_copies_give() {
+        let weight = Tensor::arange(0f64, 20.0, &Device::Cpu).unwrap().reshape((5, 4)).unwrap();
+        for x in transposed() {
+            let y = linear(&x, &weight, None, "x").unwrap();
+            let values = x.to_vec3::<f64>().unwrap();
+            let weights = weight.to_vec2::<f64>().unwrap();
+            for (block, got) in values.iter().zip(y.to_vec3::<f64>().unwrap()) {
+                for (row, got) in block.iter().zip(got) {
+                    let dot = |w: &Vec<f64>| row.iter().zip(w).map(|(a, b)| a * b).sum::<f64>();
+                    assert_eq!(got, weights.iter().map(dot).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_give_no_rows() {
+        let x = Tensor::zeros((0, 3, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let weight = Tensor::zeros((5, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(linear(&x, &weight, None, "x").unwrap().dims(), [0, 3, 5]);
+    }
+
+    #[test]
+    fn agrees_with_candles_linear_on_contiguous_input() {
+        let x = Tensor::randn(0f32, 1.0, (2, 3, 4), &Device::Cpu).unwrap();
+        let weight = Tensor::randn(0f32, 1.0, (5, 4), &Device::Cpu).unwrap();
+        let bias = Tensor::randn(0f32, 1.0, 5, &Device::Cpu).unwrap();
+        let theirs =
+            candle_nn::Linear::new(weight.clone(), Some(bias.clone())).forward(&x).unwrap();
+        let ours = linear(&x, &weight, Some(&bias), "x").unwrap();
+        let gap = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(gap.to_scalar::<f32>().unwrap() < 1e-6);
+    }
+}
