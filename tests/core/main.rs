@@ -1,1 +1,1 @@
-
+//! The library against reference numbers, properties and malformed files.

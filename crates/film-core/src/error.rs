@@ -121,7 +121,7 @@ impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Candle(inner) => inner,
-            other => Self::wrap(other),
+            other => Self::Wrapped(Box::new(other)),
         }
     }
 }

@@ -165,7 +165,7 @@ impl KernelFilmConfig {
             return Err(Error::tensor("mlp.2.weight", expected, format!("{output:?}")));
         }
         let pair = kernel_hidden_dim.saturating_mul(2);
-        if pair == 0 || out_dim == 0 || out_dim % pair != 0 {
+        if pair == 0 || out_dim == 0 || !out_dim.is_multiple_of(pair) {
             let expected =
                 format!("a number whose double divides the {out_dim} rows of mlp.2.weight");
             return Err(Error::config("kernel_hidden_dim", expected, kernel_hidden_dim));

@@ -220,7 +220,9 @@ impl FoundEncoder {
     fn yields(&self, cond_dim: usize) -> bool {
         match self.kind {
             Encoder::Pooling { .. } => true,
-            Encoder::CompressConcat { compressed_dim, .. } => cond_dim % compressed_dim == 0,
+            Encoder::CompressConcat { compressed_dim, .. } => {
+                cond_dim.is_multiple_of(compressed_dim)
+            }
         }
     }
 }
@@ -255,7 +257,7 @@ fn shapes<'a>(
             ));
         }
     }
-    if cond == 0 || hidden == 0 || out == 0 || out % 2 != 0 {
+    if cond == 0 || hidden == 0 || out == 0 || !out.is_multiple_of(2) {
         let (name, shape) = (&tensors[2].name, &tensors[2].shape);
         return Err(format!(
             "{name}: expected an even number of rows and no empty axis, found shape {shape:?}"
