@@ -1,1 +1,37 @@
-fn main() {}
+//! `film-tools`: initialise, inspect, cost and run FiLM generators in safetensors checkpoints.
+//!
+//! ```text
+//! arguments ─ args ─▶ command ─ input ─▶ film-core ─ output ─▶ stdout or a file
+//! ```
+
+mod args;
+mod chain;
+mod commands;
+mod input;
+mod output;
+mod printer;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no error; a reader who left is none either.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    cli.color.apply();
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if printer::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer::error(&error);
+            ExitCode::from(if error.is::<commands::Usage>() { 2 } else { 1 })
+        }
+    }
+}

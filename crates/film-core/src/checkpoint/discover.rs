@@ -156,8 +156,8 @@ impl Discovery {
         let exact = self.generators.iter().filter(|found| Some(found.prefix.as_str()) == wanted);
         let mut chosen: Vec<_> = exact.collect();
         if chosen.is_empty() {
-            let wanted = unwrapped(wanted.unwrap_or_default());
-            let inside = |found: &&FoundGenerator| unwrapped(&found.prefix).starts_with(&wanted);
+            let inside =
+                |found: &&FoundGenerator| is_below(&found.prefix, wanted.unwrap_or_default());
             chosen = self.generators.iter().filter(inside).collect();
         }
         if !chosen.is_empty() {
@@ -366,6 +366,12 @@ fn join(prefix: &str, name: &str) -> String {
 
 fn segments(prefix: &str) -> Vec<&str> {
     prefix.split('.').filter(|segment| !segment.is_empty()).collect()
+}
+
+/// Whether the tensor or module `name` is `prefix` or stands below it. The wrappers' names `network.`
+/// in front and `_orig_mod.` anywhere may be left out.
+pub fn is_below(name: &str, prefix: &str) -> bool {
+    unwrapped(name).starts_with(&unwrapped(prefix)) || segments(name).starts_with(&segments(prefix))
 }
 
 /// The path without what Lightning (`network` in front) and `torch.compile` (`_orig_mod`) add.

@@ -1,0 +1,289 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use candle_core::DType;
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Initialise, inspect, cost and run FiLM generators in safetensors checkpoints.
+///
+/// A FiLM generator turns a conditioning vector into one (γ, β) pair per hidden layer of the network
+/// that draws a convolution kernel. A CHECKPOINT is a .safetensors file, a directory with
+/// model.safetensors (or shards and model.safetensors.index.json), or an index file.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 80, styles = STYLES, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// When to colour the output
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(crate) color: Color,
+}
+
+const AFTER: &str = "\
+Data goes to stdout, talk to stderr. Exit status: 0 fine, 2 wrong usage, 1 anything else.";
+
+/// When to colour the output.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    pub(crate) fn apply(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(Init),
+    Inspect(Inspect),
+    Flops(Flops),
+    Run(Run),
+}
+
+/// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
+///
+/// The same flags and seed give the same bytes on every platform. With --init-type identity the
+/// generator gives γ = 1 and β = 0 exactly, whatever the conditioning.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  film-tools init --output gen --cond-dim 384 --kernel-hidden-dim 32 --num-film-layers 3
+  film-tools init --output gen16 --config gen/config.json --dtype bf16 --seed 7
+  film-tools init --output gen --config gen/config.json --init-type small_random --force")]
+pub(crate) struct Init {
+    /// Directory to write into; made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) sizes: Sizes,
+    /// Start of the output layer: identity or small_random [default: identity]
+    #[arg(long, value_name = "TYPE", value_parser = ["identity", "small_random"], hide_possible_values = true)]
+    pub(crate) init_type: Option<String>,
+    /// Standard deviation of small_random [default: 1e-4]
+    #[arg(long, value_name = "STD", value_parser = non_negative, allow_negative_numbers = true)]
+    pub(crate) init_std: Option<f64>,
+    /// Weight decay of the weights: false (the optimizer's), true (none) or a number [default: false]
+    #[arg(long, value_name = "DECAY", value_parser = decay, allow_negative_numbers = true)]
+    pub(crate) no_weight_decay: Option<serde_json::Value>,
+    /// Seed of the random numbers
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Stored dtype: f32, f16, bf16 or f64
+    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
+    pub(crate) dtype: DType,
+    /// Replace files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// The generator's sizes, from flags or a config.json.
+#[derive(Debug, Args)]
+pub(crate) struct Sizes {
+    /// Width of the conditioning
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub(crate) cond_dim: Option<usize>,
+    /// Width of the layers that γ and β modulate
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub(crate) kernel_hidden_dim: Option<usize>,
+    /// Number of (γ, β) pairs
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub(crate) num_film_layers: Option<usize>,
+    /// Width of the generator's hidden layer [default: 64]
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub(crate) film_hidden_dim: Option<usize>,
+    /// A config.json that gives all of it; flags override
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Show what a checkpoint holds: files, tensors, and each FiLM generator found
+///
+/// Only the files' headers are read. Blocks that repeat are folded: `blocks.[0..11]`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  film-tools inspect model.safetensors
+  film-tools inspect DIR --prefix blocks.0
+  film-tools inspect DIR --flat --filter '*film_generator*'
+  film-tools inspect DIR --json | jq '.generators[].prefix'")]
+pub(crate) struct Inspect {
+    /// A .safetensors file, a directory or an index file
+    pub(crate) checkpoint: PathBuf,
+    /// Only what stands at this prefix or below it
+    #[arg(long, value_name = "P")]
+    pub(crate) prefix: Option<String>,
+    /// Only tensors whose whole name matches: * any text, ? any character, [ab] one of these
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) filter: Option<String>,
+    /// One line a tensor instead of the tree; names are not cut unless on a terminal
+    #[arg(long)]
+    pub(crate) flat: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Count what a generator costs, operation by operation
+///
+/// Of a generator in a checkpoint, of a config.json, or of sizes given as flags.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  film-tools flops DIR --prefix blocks.0 --batch 64
+  film-tools flops --config DIR/config.json
+  film-tools flops --cond-dim 384 --kernel-hidden-dim 32 --num-film-layers 3 --json")]
+pub(crate) struct Flops {
+    /// A .safetensors file, a directory or an index file
+    #[arg(conflicts_with_all = ["config", "cond_dim", "num_film_layers", "film_hidden_dim"])]
+    pub(crate) checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sizes: Sizes,
+    /// The generator at this prefix or below it
+    #[arg(long, value_name = "P", requires = "checkpoint")]
+    pub(crate) prefix: Option<String>,
+    /// Samples in a batch
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = size)]
+    pub(crate) batch: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Run a generator: conditioning in, γ and β per layer out
+///
+/// Input is FILE.safetensors[:TENSOR], FILE.npy, FILE.json, or - for JSON on stdin (an array of arrays).
+/// Its last axis is cond_dim; with --registers, the last two are registers and channels, and the
+/// checkpoint's own register encoder makes the conditioning of them.
+///
+/// Output holds `gamma.{l}` and `beta.{l}`, each [B, kernel_hidden_dim]. Without --output a summary per
+/// layer is printed. Batches are processed in chunks; memory does not grow with the batch.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  film-tools run DIR --conditioning c.npy --output films.safetensors
+  film-tools run DIR --prefix blocks.0 --registers io.safetensors:registers
+  film-tools run DIR --all --random 8 --seed 1 --json
+  echo '[[0.5, -1, 2, 0]]' | film-tools run DIR --conditioning - --output -")]
+#[command(group = clap::ArgGroup::new("input").required(true))]
+pub(crate) struct Run {
+    /// A .safetensors file, a directory or an index file
+    pub(crate) checkpoint: PathBuf,
+    /// Conditioning [*, cond_dim]
+    #[arg(long, value_name = "FILE[:TENSOR]", group = "input")]
+    pub(crate) conditioning: Option<String>,
+    /// Register tokens [*, R, C], to go through the checkpoint's register encoder first
+    #[arg(long, value_name = "FILE[:TENSOR]", group = "input")]
+    pub(crate) registers: Option<String>,
+    /// Conditioning [B, cond_dim] of random normal numbers
+    #[arg(long, value_name = "B", group = "input")]
+    pub(crate) random: Option<usize>,
+    /// Seed of --random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The generator at this prefix or below it
+    #[arg(long, value_name = "P")]
+    pub(crate) prefix: Option<String>,
+    /// Every generator in the checkpoint (or below --prefix); outputs carry its prefix in front
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Width of γ and β, where the checkpoint does not tell
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub(crate) kernel_hidden_dim: Option<usize>,
+    /// File to write: .safetensors, .npz or .json; - for JSON on stdout
+    #[arg(long, value_name = "FILE", value_parser = crate::output::Target::parse)]
+    pub(crate) output: Option<crate::output::Target>,
+    /// Replace the output file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    pub(crate) device: DeviceName,
+    /// Dtype to compute in: f32, f16, bf16 or f64
+    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
+    pub(crate) dtype: DType,
+    /// Rows processed at once [default: as many as take 16 MiB]
+    #[arg(long, value_name = "ROWS", value_parser = size)]
+    pub(crate) chunk: Option<usize>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A device by name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DeviceName {
+    Cpu,
+    Cuda(usize),
+    Metal,
+}
+
+fn device(text: &str) -> Result<DeviceName, String> {
+    match text {
+        "cpu" => Ok(DeviceName::Cpu),
+        "cuda" => Ok(DeviceName::Cuda(0)),
+        "metal" => Ok(DeviceName::Metal),
+        _ => text
+            .strip_prefix("cuda:")
+            .and_then(|ordinal| ordinal.parse().ok())
+            .map(DeviceName::Cuda)
+            .ok_or_else(|| "expected cpu, cuda, cuda:N or metal".into()),
+    }
+}
+
+fn dtype(text: &str) -> Result<DType, String> {
+    match text {
+        "f32" => Ok(DType::F32),
+        "f16" => Ok(DType::F16),
+        "bf16" => Ok(DType::BF16),
+        "f64" => Ok(DType::F64),
+        _ => Err("expected f32, f16, bf16 or f64".into()),
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|size| *size >= 1)
+        .ok_or_else(|| "expected an integer of at least 1".into())
+}
+
+fn non_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "expected a finite number of at least 0".into())
+}
+
+fn decay(text: &str) -> Result<serde_json::Value, String> {
+    match text {
+        "true" => Ok(true.into()),
+        "false" => Ok(false.into()),
+        _ => non_negative(text)
+            .map(Into::into)
+            .map_err(|_| "expected false, true or a finite number of at least 0".into()),
+    }
+}

@@ -1,0 +1,90 @@
+//! One file a subcommand.
+
+mod flops;
+mod init;
+mod inspect;
+mod run;
+
+use std::path::Path;
+
+use anyhow::Result;
+use film_core::checkpoint::{Checkpoint, Discovery, read_json_object};
+use film_core::{Error, KernelFilmConfig};
+use serde_json::{Map, Value};
+
+use crate::args::{Command, Sizes};
+
+/// The version of everything that `--json` prints.
+pub(crate) const SCHEMA_VERSION: u32 = 1;
+
+/// Wrong usage that clap cannot see. Exit status 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+pub(crate) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Init(args) => init::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Flops(args) => flops::run(&args),
+        Command::Run(args) => run::run(&args),
+    }
+}
+
+impl Sizes {
+    /// The configuration that the flags (and `more`, by JSON key) and the config file give together.
+    fn config(
+        &self,
+        more: impl IntoIterator<Item = (&'static str, Option<Value>)>,
+    ) -> Result<KernelFilmConfig> {
+        let mut json = match &self.config {
+            Some(path) => read_json_object(path)?,
+            None => Map::new(),
+        };
+        let sizes = [
+            ("cond_dim", self.cond_dim),
+            ("kernel_hidden_dim", self.kernel_hidden_dim),
+            ("num_film_layers", self.num_film_layers),
+            ("film_hidden_dim", self.film_hidden_dim),
+        ];
+        let sizes = sizes.map(|(key, size)| (key, size.map(Value::from)));
+        json.extend(
+            sizes.into_iter().chain(more).filter_map(|(key, value)| Some((key.into(), value?))),
+        );
+        let Some(path) = &self.config else {
+            let flags = ["cond_dim", "kernel_hidden_dim", "num_film_layers"];
+            let missing: Vec<String> = flags
+                .iter()
+                .filter(|key| !json.contains_key(**key))
+                .map(|key| format!("--{}", key.replace('_', "-")))
+                .collect();
+            if !missing.is_empty() {
+                return Err(Usage(format!("give {} (or --config FILE)", missing.join(", "))).into());
+            }
+            return KernelFilmConfig::from_json(&json)
+                .map_err(|error| Usage(error.to_string()).into());
+        };
+        Ok(KernelFilmConfig::from_json(&json).map_err(|error| error.in_file(path))?)
+    }
+}
+
+/// What a checkpoint holds; errors name it.
+fn discover(checkpoint: &Checkpoint) -> Result<Discovery> {
+    Ok(checkpoint.discover().map_err(|error| error.in_file(checkpoint.path()))?)
+}
+
+/// Says of a selection that failed which file it was made in and how to choose.
+fn selection(error: Error, checkpoint: &Checkpoint) -> anyhow::Error {
+    let file: &Path = match checkpoint.files() {
+        [one] => one.path(),
+        _ => checkpoint.path(),
+    };
+    error.in_file(file).into()
+}

@@ -1,0 +1,308 @@
+//! `run`: conditioning in, γ and β per layer out, chunk by chunk.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use film_core::KernelFilmConfig;
+use film_core::checkpoint::Checkpoint;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::{SCHEMA_VERSION, Usage, discover, selection};
+use crate::args::{DeviceName, Run};
+use crate::chain::{Chain, Place};
+use crate::input::Input;
+use crate::output::{Align, Entry, FilmWriter, Format, Table, Target, fit, number};
+use crate::printer::{self, BOLD, DIM, escape};
+use crate::stats::{Gatherer, Summary};
+
+/// Bytes that the rows of a chunk may take, inputs and outputs together.
+const CHUNK_BYTES: usize = 16 << 20;
+
+#[derive(Serialize)]
+struct Report {
+    schema_version: u32,
+    checkpoint: String,
+    device: String,
+    dtype: &'static str,
+    /// Leading axes of the input and of every output.
+    batch: Vec<usize>,
+    output: Option<String>,
+    non_finite: u64,
+    generators: Vec<Part>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    prefix: String,
+    cond_dim: usize,
+    kernel_hidden_dim: usize,
+    num_film_layers: usize,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    layer: usize,
+    gamma: Summary,
+    beta: Summary,
+}
+
+pub(crate) fn run(args: &Run) -> Result<()> {
+    if args.json && matches!(args.output, Some(Target::Stdout)) {
+        return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
+    }
+    let place = Place { device: device(args.device)?, dtype: args.dtype };
+    let chains = load(args, &place)?;
+    let input = input(args, &chains)?;
+    let report = compute(args, &chains, &input, &place)?;
+    if report.non_finite > 0 {
+        let count = number(report.non_finite);
+        printer::warn(format!("{count} of the outputs are NaN or infinite in {}", report.dtype));
+    }
+    if let Some(path) = &report.output {
+        let tensors: usize = chains.iter().map(|chain| 2 * chain.config.num_film_layers).sum();
+        printer::say(format!(
+            "wrote {path}: {tensors} tensors, batch {:?}, {}",
+            report.batch, report.dtype
+        ));
+        if args.dtype == DType::BF16 && matches!(args.output, Some(Target::File(_, Format::Npz))) {
+            printer::say("NumPy has no bfloat16: the arrays are float32");
+        }
+    }
+    match (&args.output, args.json) {
+        (_, true) => printer::json(&report),
+        (Some(_), false) => Ok(()),
+        (None, false) => print(&report),
+    }
+}
+
+fn device(name: DeviceName) -> Result<Device> {
+    match name {
+        DeviceName::Cpu => Ok(Device::Cpu),
+        DeviceName::Cuda(ordinal) => {
+            Device::new_cuda(ordinal).with_context(|| format!("--device cuda:{ordinal}"))
+        }
+        DeviceName::Metal => Device::new_metal(0).context("--device metal"),
+    }
+}
+
+/// The chosen generators of the checkpoint.
+fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
+    let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
+    let discovery = discover(&checkpoint)?;
+    let prefix = args.prefix.as_deref();
+    let chosen = if args.all {
+        discovery.select(prefix)
+    } else {
+        discovery.generator(prefix).map(|one| vec![one])
+    };
+    let chosen = chosen.map_err(|error| {
+        let several = discovery.select(prefix).is_ok();
+        let error = selection(error, &checkpoint);
+        if several { anyhow::anyhow!("{error}; give --prefix P, or --all") } else { error }
+    })?;
+    let registers = args.registers.is_some();
+    let load = |found| {
+        Chain::load(&checkpoint, &discovery, found, args.kernel_hidden_dim, registers, place)
+    };
+    chosen
+        .into_iter()
+        .map(|found| load(found).map_err(|error| selection(error, &checkpoint)))
+        .collect()
+}
+
+fn input(args: &Run, chains: &[Chain]) -> Result<Input> {
+    let input = match (args.conditioning.as_deref().or(args.registers.as_deref()), args.random) {
+        (Some(text), _) => Input::open(text)?,
+        (None, rows) => {
+            Input::random(rows.unwrap_or_default(), chains[0].config.cond_dim, args.seed)
+        }
+    };
+    // Each generator must take the same rows.
+    chains.iter().try_for_each(|chain| chain.row_rank(&input).map(|_| ()))?;
+    Ok(input)
+}
+
+/// Runs every generator over the input's rows; writes the outputs and sums them up.
+fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result<Report> {
+    let batch = &input.shape[..input.shape.len() - chains[0].row_rank(input)?];
+    let rows: usize = batch.iter().product();
+    let mut writer = match &args.output {
+        Some(target) => Some(FilmWriter::create(target, args.force, entries(args, chains, batch))?),
+        None => None,
+    };
+    let bar = progress(rows * chains.len());
+    let mut parts = Vec::with_capacity(chains.len());
+    for chain in chains {
+        let width = chain.config.kernel_hidden_dim;
+        let mut layers =
+            vec![[Gatherer::new(width), Gatherer::new(width)]; chain.config.num_film_layers];
+        let chunk = args.chunk.unwrap_or_else(|| chunk_rows(&chain.config));
+        for start in (0..rows).step_by(chunk) {
+            let end = rows.min(start.saturating_add(chunk));
+            let films = chain.films(input, start..end, place)?;
+            for (layer, (film, gatherers)) in films.iter().zip(&mut layers).enumerate() {
+                for ((which, values), gatherer) in
+                    [("gamma", &film.gamma), ("beta", &film.beta)].into_iter().zip(gatherers)
+                {
+                    let flat = values.flatten_all()?.to_device(&Device::Cpu)?;
+                    gatherer.add(&flat.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+                    if let Some(writer) = &mut writer {
+                        writer.write(
+                            &output_name(args, chain, which, layer),
+                            start * width,
+                            &flat,
+                        )?;
+                    }
+                }
+            }
+            bar.inc((end - start) as u64);
+        }
+        parts.push(part(chain, &layers));
+    }
+    bar.finish_and_clear();
+    if let Some(writer) = writer {
+        writer.finish()?;
+    }
+    let count = |layer: &Layer| layer.gamma.non_finite + layer.beta.non_finite;
+    Ok(Report {
+        schema_version: SCHEMA_VERSION,
+        checkpoint: args.checkpoint.display().to_string(),
+        device: device_name(args.device),
+        dtype: args.dtype.as_str(),
+        batch: batch.to_vec(),
+        output: args.output.as_ref().and_then(Target::path).map(|path| path.display().to_string()),
+        non_finite: parts.iter().flat_map(|part| &part.layers).map(count).sum(),
+        generators: parts,
+    })
+}
+
+fn part(chain: &Chain, layers: &[[Gatherer; 2]]) -> Part {
+    let KernelFilmConfig { cond_dim, kernel_hidden_dim, num_film_layers, .. } = chain.config;
+    let layer = |(layer, [gamma, beta]): (usize, &[Gatherer; 2])| Layer {
+        layer,
+        gamma: gamma.summary(),
+        beta: beta.summary(),
+    };
+    let layers = layers.iter().enumerate().map(layer).collect();
+    Part { prefix: chain.prefix.clone(), cond_dim, kernel_hidden_dim, num_film_layers, layers }
+}
+
+/// `gamma.{l}`, with the generator's prefix in front where there may be several.
+fn output_name(args: &Run, chain: &Chain, which: &str, layer: usize) -> String {
+    if args.all && !chain.prefix.is_empty() {
+        format!("{}.{which}.{layer}", chain.prefix)
+    } else {
+        format!("{which}.{layer}")
+    }
+}
+
+fn entries(args: &Run, chains: &[Chain], batch: &[usize]) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for chain in chains {
+        for layer in 0..chain.config.num_film_layers {
+            for which in ["gamma", "beta"] {
+                entries.push(Entry {
+                    name: output_name(args, chain, which, layer),
+                    dtype: args.dtype.into(),
+                    shape: [batch, &[chain.config.kernel_hidden_dim]].concat(),
+                });
+            }
+        }
+    }
+    entries
+}
+
+/// As many rows as take `CHUNK_BYTES`, outputs counted in float64 as the statistics have them.
+fn chunk_rows(config: &KernelFilmConfig) -> usize {
+    let out_dim = config.out_dim().unwrap_or(usize::MAX / 16);
+    let numbers = [config.cond_dim, config.film_hidden_dim, out_dim, out_dim];
+    let bytes = numbers.iter().fold(0usize, |sum, size| sum.saturating_add(size.saturating_mul(8)));
+    (CHUNK_BYTES / bytes.max(1)).max(1)
+}
+
+/// A bar on stderr, if that is a terminal and there is something to wait for.
+fn progress(rows: usize) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(rows as u64), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} rows, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn device_name(name: DeviceName) -> String {
+    match name {
+        DeviceName::Cpu => "cpu".into(),
+        DeviceName::Cuda(ordinal) => format!("cuda:{ordinal}"),
+        DeviceName::Metal => "metal".into(),
+    }
+}
+
+fn print(report: &Report) -> Result<()> {
+    let mut out = printer::stdout();
+    for part in &report.generators {
+        let prefix = if part.prefix.is_empty() { &report.checkpoint } else { &part.prefix };
+        writeln!(out, "{BOLD}{}{BOLD:#}", fit(&escape(prefix), printer::columns()))?;
+        let batch: Vec<String> = report.batch.iter().map(ToString::to_string).collect();
+        let shape = |last: usize| [batch.as_slice(), &[last.to_string()]].concat().join(", ");
+        writeln!(
+            out,
+            "[{}] → {} × γ, β [{}] in {} on {}\n",
+            shape(part.cond_dim),
+            part.num_film_layers,
+            shape(part.kernel_hidden_dim),
+            report.dtype,
+            report.device
+        )?;
+        table(part).print(&mut out)?;
+        writeln!(out)?;
+    }
+    writeln!(
+        out,
+        "{DIM}std: of all values; < 0: share of negative values; spread: std over the batch,"
+    )?;
+    writeln!(out, "mean over the outputs{DIM:#}")?;
+    Ok(out.flush()?)
+}
+
+fn table(part: &Part) -> Table<8> {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("layer", Right),
+        ("", Left),
+        ("min", Right),
+        ("mean", Right),
+        ("max", Right),
+        ("std", Right),
+        ("< 0", Right),
+        ("spread", Right),
+    ]);
+    let value = |value: Option<f64>| value.map_or("–".into(), significant);
+    for layer in &part.layers {
+        for (name, summary) in [("γ", &layer.gamma), ("β", &layer.beta)] {
+            let index = if name == "γ" { layer.layer.to_string() } else { String::new() };
+            let negative =
+                summary.negative.map_or("–".into(), |share| format!("{:.1}%", 100.0 * share));
+            let [min, mean, max, std, spread] =
+                [summary.min, summary.mean, summary.max, summary.std, summary.spread].map(value);
+            table.row([index, name.into(), min, mean, max, std, negative, spread]);
+        }
+    }
+    table
+}
+
+/// Four significant digits.
+fn significant(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let magnitude = value.abs().log10().floor();
+    if (-3.0..5.0).contains(&magnitude) {
+        let decimals = (3.0 - magnitude).clamp(0.0, 6.0) as usize;
+        format!("{value:.decimals$}")
+    } else {
+        format!("{value:.3e}")
+    }
+}

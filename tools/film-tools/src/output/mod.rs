@@ -1,0 +1,11 @@
+//! One file a format.
+
+mod films;
+mod json;
+mod npz;
+mod table;
+mod tree;
+
+pub(crate) use films::{Entry, FilmWriter, Format, Target};
+pub(crate) use table::{Align, Table, fit, number, size, width};
+pub(crate) use tree::{Node, tree};

@@ -1,0 +1,146 @@
+//! Plain tables, and numbers as people read them.
+
+use std::io::Write;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::printer::{BOLD, escape};
+
+/// On which side of its column a cell stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// A table whose columns are as wide as their widest cell.
+#[derive(Debug)]
+pub(crate) struct Table<const N: usize> {
+    columns: [(String, Align); N],
+    /// `None` is a rule.
+    rows: Vec<Option<[String; N]>>,
+}
+
+impl<const N: usize> Table<N> {
+    pub(crate) fn new(columns: &[(&str, Align); N]) -> Self {
+        Self { columns: columns.map(|(name, align)| (name.into(), align)), rows: Vec::new() }
+    }
+
+    pub(crate) fn row(&mut self, cells: [String; N]) {
+        self.rows.push(Some(cells.map(|cell| escape(&cell))));
+    }
+
+    pub(crate) fn rule(&mut self) {
+        self.rows.push(None);
+    }
+
+    pub(crate) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let widths: [usize; N] = std::array::from_fn(|column| {
+            let cells = self.rows.iter().flatten().map(|row| width(&row[column]));
+            cells.chain([width(&self.columns[column].0)]).max().unwrap_or(0)
+        });
+        let line = |cells: &[String; N]| {
+            let cell = |column: usize| pad(&cells[column], widths[column], self.columns[column].1);
+            let text: Vec<String> = (0..N).map(cell).collect();
+            text.join("  ").trim_end().to_string()
+        };
+        let names = std::array::from_fn(|column| self.columns[column].0.clone());
+        writeln!(out, "{BOLD}{}{BOLD:#}", line(&names))?;
+        for row in &self.rows {
+            match row {
+                Some(cells) => writeln!(out, "{}", line(cells))?,
+                None => {
+                    writeln!(out, "{}", "─".repeat(widths.iter().sum::<usize>() + 2 * (N - 1)))?
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Columns that a text takes on a terminal.
+pub(crate) fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+fn pad(text: &str, columns: usize, align: Align) -> String {
+    let space = " ".repeat(columns.saturating_sub(width(text)));
+    match align {
+        Align::Left => format!("{text}{space}"),
+        Align::Right => format!("{space}{text}"),
+    }
+}
+
+/// The text, its middle cut out where it is wider than `columns`.
+pub(crate) fn fit(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.into();
+    }
+    let room = columns.saturating_sub(1);
+    let head = take(text.chars(), room / 2);
+    let tail: String = take(text.chars().rev(), room - room / 2).chars().rev().collect();
+    format!("{head}…{tail}")
+}
+
+/// As many of the characters as fit into `columns`.
+fn take(characters: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut used = 0;
+    characters
+        .take_while(|character| {
+            used += character.width().unwrap_or(0);
+            used <= columns
+        })
+        .collect()
+}
+
+/// A count with its thousands set apart.
+pub(crate) fn number(count: u64) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
+    groups.join(",")
+}
+
+/// Bytes in the unit that keeps three digits.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {}", units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(
+            [number(0), number(999), number(1000), number(16790528)],
+            ["0", "999", "1,000", "16,790,528"]
+        );
+        assert_eq!(
+            [size(0), size(1023), size(1024), size(148816)],
+            ["0 B", "1023 B", "1.00 KiB", "145 KiB"]
+        );
+        assert_eq!([size(1023 * 1024), size(u64::MAX)], ["1.00 MiB", "16.0 EiB"]);
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        assert_eq!(fit("abcdefgh", 8), "abcdefgh");
+        assert_eq!(fit("abcdefghi", 8), "abc…fghi");
+    }
+}

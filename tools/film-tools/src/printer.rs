@@ -1,0 +1,97 @@
+//! stdout is data, stderr is talk.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+/// Emphasis for headings.
+pub(crate) const BOLD: Style = Style::new().bold();
+/// For what matters less.
+pub(crate) const DIM: Style = Style::new().dimmed();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
+/// Standard output, buffered; styles are dropped where they are not wanted.
+pub(crate) fn stdout() -> impl Write {
+    io::BufWriter::new(AutoStream::auto(io::stdout()))
+}
+
+/// The columns a table may take: the terminal's, at most 80 elsewhere.
+pub(crate) fn columns() -> usize {
+    terminal_columns().unwrap_or(80).clamp(40, 80)
+}
+
+/// The terminal's columns, if stdout is one.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(io::stdout())?;
+    io::stdout().is_terminal().then_some(usize::from(width))
+}
+
+/// Prints a value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout());
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A line to the person at the terminal.
+pub(crate) fn say(message: impl Display) {
+    talk(&escape(&message.to_string()));
+}
+
+/// Something the person should know before trusting the result.
+pub(crate) fn warn(message: impl Display) {
+    talk(&format!("{WARNING}warning:{WARNING:#} {}", escape(&message.to_string())));
+}
+
+/// Why it did not work.
+pub(crate) fn error(error: &anyhow::Error) {
+    talk(&format!("{ERROR}error:{ERROR:#} {}", escape(&format!("{error:#}"))));
+}
+
+/// A closed stderr is nobody's business.
+fn talk(line: &str) {
+    let _ = writeln!(AutoStream::auto(io::stderr()).lock(), "{line}");
+}
+
+/// Whether all that happened is that the reader of stdout went away.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(broken)
+}
+
+/// The text with its control characters made visible: a name out of a file must not steer the terminal.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        // The second set reorders or hides text without being control characters.
+        if character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn control_characters_become_visible() {
+        assert_eq!(escape("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\nc\\u{202e}d");
+        assert_eq!(escape("γ ≈ 1"), "γ ≈ 1");
+    }
+}

@@ -1,0 +1,123 @@
+//! Statistics of γ or β of one layer, gathered chunk by chunk.
+
+use serde::Serialize;
+
+/// Sums over one output's values in the batch, by Welford's recurrence.
+#[derive(Debug, Clone, Copy, Default)]
+struct Column {
+    count: u64,
+    mean: f64,
+    squares: f64,
+}
+
+/// What has been seen so far of a tensor `[*, H]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Gatherer {
+    columns: Vec<Column>,
+    min: f64,
+    max: f64,
+    negative: u64,
+    non_finite: u64,
+}
+
+/// Statistics over the finite values; `None` where there are none.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) min: Option<f64>,
+    pub(crate) mean: Option<f64>,
+    pub(crate) max: Option<f64>,
+    /// Standard deviation of all values (population).
+    pub(crate) std: Option<f64>,
+    /// Share of values below 0.
+    pub(crate) negative: Option<f64>,
+    /// Standard deviation over the batch (population), mean over the H outputs.
+    pub(crate) spread: Option<f64>,
+    /// Number of NaN and infinite values.
+    pub(crate) non_finite: u64,
+}
+
+impl Gatherer {
+    pub(crate) fn new(width: usize) -> Self {
+        let columns = vec![Column::default(); width];
+        Self { columns, min: f64::INFINITY, max: f64::NEG_INFINITY, negative: 0, non_finite: 0 }
+    }
+
+    /// Takes in rows of H values.
+    pub(crate) fn add(&mut self, values: &[f64]) {
+        for row in values.chunks_exact(self.columns.len()) {
+            for (column, &value) in self.columns.iter_mut().zip(row) {
+                if !value.is_finite() {
+                    self.non_finite += 1;
+                    continue;
+                }
+                self.min = self.min.min(value);
+                self.max = self.max.max(value);
+                self.negative += u64::from(value < 0.0);
+                column.count += 1;
+                let from_old = value - column.mean;
+                column.mean += from_old / column.count as f64;
+                column.squares += from_old * (value - column.mean);
+            }
+        }
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let count: u64 = self.columns.iter().map(|column| column.count).sum();
+        let non_finite = self.non_finite;
+        if count == 0 {
+            return Summary {
+                min: None,
+                mean: None,
+                max: None,
+                std: None,
+                negative: None,
+                spread: None,
+                non_finite,
+            };
+        }
+        let sum = |of: &dyn Fn(&Column) -> f64| self.columns.iter().map(of).sum::<f64>();
+        let mean = sum(&|column| column.mean * column.count as f64) / count as f64;
+        let squares =
+            sum(&|column| column.squares + column.count as f64 * (column.mean - mean).powi(2));
+        let spread = sum(&|column| (column.squares / column.count.max(1) as f64).sqrt())
+            / self.columns.len() as f64;
+        Summary {
+            min: Some(self.min),
+            mean: Some(mean),
+            max: Some(self.max),
+            std: Some((squares / count as f64).sqrt()),
+            negative: Some(self.negative as f64 / count as f64),
+            spread: Some(spread),
+            non_finite,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_give_what_the_whole_gives() {
+        // Columns 1, 3, 5 and −2, 2, 6.
+        let values = [1.0, -2.0, 3.0, 2.0, 5.0, 6.0];
+        let mut gatherer = Gatherer::new(2);
+        gatherer.add(&values[..2]);
+        gatherer.add(&values[2..]);
+        let summary = gatherer.summary();
+        assert_eq!((summary.min, summary.max, summary.mean), (Some(-2.0), Some(6.0), Some(2.5)));
+        assert_eq!(summary.negative, Some(1.0 / 6.0));
+        let variance = values.iter().map(|x| (x - 2.5f64).powi(2)).sum::<f64>() / 6.0;
+        assert!((summary.std.unwrap() - variance.sqrt()).abs() < 1e-12);
+        let spread = ((8.0f64 / 3.0).sqrt() + (32.0f64 / 3.0).sqrt()) / 2.0;
+        assert!((summary.spread.unwrap() - spread).abs() < 1e-12);
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_counted_apart() {
+        let mut gatherer = Gatherer::new(1);
+        gatherer.add(&[f64::NAN, 1.0, f64::INFINITY]);
+        let summary = gatherer.summary();
+        assert_eq!((summary.non_finite, summary.mean), (2, Some(1.0)));
+    }
+}
