@@ -53,20 +53,31 @@ pub enum Error {
         detail: String,
     },
     /// The operating system said no.
-    #[error("cannot {action}: {}", plain(source))]
+    #[error("cannot {action}: {}", plain(error))]
     Io {
         /// What was being done ("open", "read", …).
         action: &'static str,
         /// What the system answered.
-        source: std::io::Error,
+        error: std::io::Error,
+    },
+    /// A file that is there already and was not to be replaced.
+    #[error("exists already")]
+    Exists,
+    /// More memory than there is.
+    #[error("{what}: not enough memory for {bytes} bytes")]
+    Memory {
+        /// What it was to hold.
+        what: String,
+        /// How much it takes.
+        bytes: u64,
     },
     /// The file that another error is about.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {error}", file.display())]
     InFile {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        source: Box<Error>,
+        error: Box<Error>,
     },
     /// Anything that candle reports and that has no better name here.
     #[error("{0}")]
@@ -107,13 +118,21 @@ impl Error {
     pub fn in_file(self, file: &Path) -> Self {
         match self {
             Self::InFile { .. } => self,
-            source => Self::InFile { file: file.to_path_buf(), source: Box::new(source) },
+            error => Self::InFile { file: file.to_path_buf(), error: Box::new(error) },
+        }
+    }
+
+    /// The error without the file it is about.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::InFile { error, .. } => error.cause(),
+            other => other,
         }
     }
 
     /// What the system answered to `action` on `file`.
-    pub fn io(action: &'static str, file: &Path, source: std::io::Error) -> Self {
-        Self::Io { action, source }.in_file(file)
+    pub fn io(action: &'static str, file: &Path, error: std::io::Error) -> Self {
+        Self::Io { action, error }.in_file(file)
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Factor {
 
 impl Flops {
     /// The convention in one line, to be shown wherever a count is.
-    pub const CONVENTION: &str = "a multiply-add is 2 FLOPs (1 MAC); biases are not counted; GELU is 1 per element, softmax 3";
+    pub const CONVENTION: &str = "a multiply-add is 2 FLOPs (1 MAC), GELU 1, softmax 3 per element; no biases";
 
     /// Adds the items up.
     ///

@@ -113,9 +113,9 @@ impl SimpleBackend for Seeded {
 fn draw(stream: &mut Stream, shape: &Shape, name: &str, hint: candle_nn::Init) -> Result<Vec<f64>> {
     let count = shape.elem_count();
     let mut values = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| Error::Overflow {
-        what: format!("{name}: the memory for shape {:?}", shape.dims()),
-        detail: format!("{count} numbers"),
+    values.try_reserve_exact(count).map_err(|_| Error::Memory {
+        what: name.into(),
+        bytes: (count as u64).saturating_mul(8),
     })?;
     let mut fill = |next: &mut dyn FnMut() -> f64| values.extend((0..count).map(|_| next()));
     match hint {

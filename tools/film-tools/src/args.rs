@@ -190,7 +190,10 @@ Examples:
   film-tools run DIR --prefix blocks.0 --registers io.safetensors:registers
   film-tools run DIR --all --random 8 --seed 1 --json
   echo '[[0.5, -1, 2, 0]]' | film-tools run DIR --conditioning - --output -")]
-#[command(group = clap::ArgGroup::new("input").required(true))]
+#[command(group = clap::ArgGroup::new("input").required(true), override_usage = "\
+film-tools run <CHECKPOINT> --conditioning <FILE[:TENSOR]> [OPTIONS]
+       film-tools run <CHECKPOINT> --registers <FILE[:TENSOR]> [OPTIONS]
+       film-tools run <CHECKPOINT> --random <B> [OPTIONS]")]
 pub(crate) struct Run {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,

@@ -107,7 +107,7 @@ fn destination(path: &Path, overwrite: bool) -> Result<PathBuf> {
 }
 
 fn exists(path: &Path) -> Error {
-    Error::Format("exists already and is not replaced unless asked to".into()).in_file(path)
+    Error::Exists.in_file(path)
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -84,10 +84,7 @@ pub(super) fn zeroed(bytes: u64) -> Result<Vec<u8>> {
     let mut buffer = Vec::new();
     let wanted = usize::try_from(bytes).ok();
     if wanted.is_none_or(|wanted| buffer.try_reserve_exact(wanted).is_err()) {
-        return Err(Error::Overflow {
-            what: "the memory".into(),
-            detail: format!("{bytes} bytes"),
-        });
+        return Err(Error::Memory { what: "the file".into(), bytes });
     }
     buffer.resize(wanted.unwrap_or_default(), 0);
     Ok(buffer)
@@ -128,9 +125,9 @@ fn decode<const N: usize, T: WithDType>(
     }
     let count = elements.len();
     let mut values: Vec<T> = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| Error::Overflow {
-        what: format!("{}: the memory", tensor.name),
-        detail: format!("{count} numbers of {N} bytes"),
+    values.try_reserve_exact(count).map_err(|_| Error::Memory {
+        what: tensor.name.clone(),
+        bytes: (count as u64).saturating_mul(N as u64),
     })?;
     let mut block = [0; BLOCK];
     let mut offset = tensor.offset + (elements.start * N) as u64;

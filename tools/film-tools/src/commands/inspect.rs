@@ -304,7 +304,7 @@ fn gather(lines: &mut Vec<Line>, node: &Node, depth: usize, repeats: u64, total:
         _ => format!("{} × {}", number(repeats), number(each)),
     };
     lines.push(Line {
-        name: format!("{}{}", "  ".repeat(depth.min(12)), escape(&node.name)),
+        name: format!("{}{}", "  ".repeat(depth.min(12)), escape(&node.name())),
         group: node.tensor.is_none(),
         dtype: node.tensor.map(|tensor| tensor.dtype.to_string()).unwrap_or_default(),
         shape: node.tensor.map(|tensor| format!("{:?}", tensor.shape)).unwrap_or_default(),

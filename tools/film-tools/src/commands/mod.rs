@@ -36,6 +36,10 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Flops(args) => flops::run(&args),
         Command::Run(args) => run::run(&args),
     }
+    .map_err(|error| match error.downcast_ref::<Error>().map(Error::cause) {
+        Some(Error::Exists) => anyhow::anyhow!("{error}: --force replaces it"),
+        _ => error,
+    })
 }
 
 impl Sizes {

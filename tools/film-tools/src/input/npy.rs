@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use npyz::{DType as NpyType, Endianness, Order, TypeChar};
 
-/// An array of numbers in row-major order.
+/// An array of numbers.
 #[derive(Debug)]
 pub(crate) struct Array {
     pub(crate) shape: Vec<usize>,
@@ -18,6 +18,8 @@ pub(crate) struct Array {
     data: u64,
     dtype: DType,
     big_endian: bool,
+    /// A column-major array, put into row-major order.
+    turned: Option<Tensor>,
 }
 
 impl Array {
@@ -39,12 +41,6 @@ impl Array {
                 found.descr()
             );
         };
-        if header.order() == Order::Fortran && header.shape().len() > 1 {
-            bail!(
-                "{}: is in column-major order: save it with numpy.ascontiguousarray",
-                path.display()
-            );
-        }
         let count = header
             .shape()
             .iter()
@@ -59,11 +55,27 @@ impl Array {
             );
         }
         let shape = header.shape().iter().map(|&size| size as usize).collect();
-        Ok(Self { shape, path: path.into(), file, data, dtype, big_endian })
+        let turned = None;
+        let mut array = Self { shape, path: path.into(), file, data, dtype, big_endian, turned };
+        if header.order() == Order::Fortran && array.shape.len() > 1 {
+            array.turned = Some(array.turn()?);
+        }
+        Ok(array)
+    }
+
+    /// All elements of a column-major array, in row-major order.
+    fn turn(&self) -> Result<Tensor> {
+        let reversed: Vec<usize> = self.shape.iter().rev().copied().collect();
+        let axes: Vec<usize> = (0..self.shape.len()).rev().collect();
+        let all = self.elements(0..self.shape.iter().product())?;
+        Ok(all.reshape(reversed)?.permute(axes)?.flatten_all()?)
     }
 
     /// Some elements as a flat tensor.
     pub(crate) fn elements(&self, elements: Range<usize>) -> Result<Tensor> {
+        if let Some(turned) = &self.turned {
+            return Ok(turned.narrow(0, elements.start, elements.len())?);
+        }
         let size = self.dtype.size_in_bytes();
         let mut bytes = vec![0; elements.len() * size];
         let mut file = &self.file;

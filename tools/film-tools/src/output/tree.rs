@@ -5,10 +5,12 @@ use film_core::checkpoint::TensorInfo;
 /// Names with more segments than this keep their rest in one piece.
 const MAX_DEPTH: usize = 48;
 
-/// A segment of a name, or several that could be joined.
+/// A segment of a name, and those below it up to the next fork.
 #[derive(Debug, Clone)]
 pub(crate) struct Node<'a> {
-    pub(crate) name: String,
+    segment: String,
+    /// What follows the segment on the same line, each with its dot.
+    rest: String,
     /// How many siblings of the same structure this one stands for.
     pub(crate) repeats: u64,
     /// The tensor of exactly this name (the first of the repeated ones).
@@ -18,82 +20,96 @@ pub(crate) struct Node<'a> {
     pub(crate) parameters: u64,
 }
 
-/// The tree of `tensors`, which are sorted by name.
+impl Node<'_> {
+    /// The segments on this node's line.
+    pub(crate) fn name(&self) -> String {
+        format!("{}{}", self.segment, self.rest)
+    }
+}
+
+/// A name's segments, and the tensor of that name.
+type Path<'a> = (Vec<&'a str>, &'a TensorInfo);
+
+/// The tree of `tensors`.
 pub(crate) fn tree<'a>(tensors: &[&'a TensorInfo]) -> Vec<Node<'a>> {
-    let paths: Vec<_> = tensors
-        .iter()
-        .map(|tensor| (tensor.name.splitn(MAX_DEPTH, '.').collect(), *tensor))
-        .collect();
+    let path = |tensor: &&'a TensorInfo| (tensor.name.splitn(MAX_DEPTH, '.').collect(), *tensor);
+    let mut paths: Vec<Path> = tensors.iter().map(path).collect();
+    paths.sort_by(|(a, _), (b, _)| {
+        a.iter().map(|segment| order(segment)).cmp(b.iter().map(|segment| order(segment)))
+    });
     level(&paths, 0)
 }
 
-/// The nodes at `depth` of paths that agree above it.
-fn level<'a>(paths: &[(Vec<&'a str>, &'a TensorInfo)], depth: usize) -> Vec<Node<'a>> {
-    // Sorting by name puts "a-b" between "a" and "a.c": gather by segment, not by run.
-    let mut groups: Vec<(&str, Vec<(Vec<&str>, &TensorInfo)>)> = Vec::new();
-    let mut index = std::collections::HashMap::new();
-    for path in paths {
-        let segment = path.0[depth];
-        let at = *index.entry(segment).or_insert_with(|| {
-            groups.push((segment, Vec::new()));
-            groups.len() - 1
-        });
-        groups[at].1.push(path.clone());
-    }
-    groups.sort_by_key(|(segment, _)| (number(segment).is_none(), number(segment)));
-    fold(groups.into_iter().map(|(segment, paths)| node(segment, &paths, depth)).collect())
+/// Numbers first and by value, then names.
+fn order(segment: &str) -> (bool, Option<u64>, &str) {
+    let number = number(segment);
+    (number.is_none(), number, segment)
 }
 
-fn node<'a>(segment: &str, paths: &[(Vec<&'a str>, &'a TensorInfo)], depth: usize) -> Node<'a> {
-    let ends = |path: &(Vec<&str>, &TensorInfo)| path.0.len() == depth + 1;
-    let tensor = paths.iter().find(|path| ends(path)).map(|path| path.1);
-    let deeper: Vec<_> = paths.iter().filter(|path| !ends(path)).cloned().collect();
-    let mut children = level(&deeper, depth + 1);
+/// The nodes at `depth` of paths that agree above it and reach that far.
+fn level<'a>(paths: &[Path<'a>], depth: usize) -> Vec<Node<'a>> {
+    let siblings = paths.chunk_by(|(a, _), (b, _)| a[depth] == b[depth]);
+    fold(siblings.map(|paths| node(paths, depth)).collect())
+}
+
+/// The node of paths that agree down to `depth`.
+fn node<'a>(paths: &[Path<'a>], depth: usize) -> Node<'a> {
+    // The shortest path comes first: the one that ends here, if one does.
+    let ends = paths[0].0.len() == depth + 1;
+    let (tensor, deeper) = if ends { (Some(paths[0].1), &paths[1..]) } else { (None, paths) };
+    let mut children = level(deeper, depth + 1);
     let own = tensor.map_or(0, |tensor| tensor.count() as u64);
-    let parameters =
-        own + children.iter().map(|child| child.repeats * child.parameters).sum::<u64>();
+    let below: u64 = children.iter().map(|child| child.repeats * child.parameters).sum();
+    let segment = paths[0].0[depth].to_string();
     // A path without forks is one line.
     if tensor.is_none() && children.len() == 1 {
         let mut only = children.remove(0);
-        only.name = format!("{segment}.{}", only.name);
+        only.rest = format!(".{}{}", only.segment, only.rest);
+        only.segment = segment;
         return only;
     }
-    Node { name: segment.into(), repeats: 1, tensor, children, parameters }
+    Node { segment, rest: String::new(), repeats: 1, tensor, children, parameters: own + below }
 }
 
 /// Folds runs of consecutively numbered siblings of the same structure.
 fn fold(nodes: Vec<Node>) -> Vec<Node> {
     let mut folded: Vec<(Node, Option<(u64, u64)>)> = Vec::new();
     for node in nodes {
-        let own = number(&node.name);
+        let own = number(&node.segment);
         if let (Some(own), Some((first, Some((_, last))))) = (own, folded.last_mut())
             && last.checked_add(1) == Some(own)
             && same(first, &node)
         {
             *last = own;
-            first.repeats += 1;
             continue;
         }
         folded.push((node, own.map(|own| (own, own))));
     }
     for (node, run) in &mut folded {
         if let Some((first, last)) = run.filter(|(first, last)| first < last) {
-            node.name = format!("[{first}..{last}]");
+            node.segment = format!("[{first}..{last}]");
+            node.repeats *= last - first + 1;
         }
     }
     folded.into_iter().map(|(node, _)| node).collect()
 }
 
-/// Whether two nodes differ in nothing but their own name.
+/// Whether two nodes differ in nothing but their own segment.
 fn same(a: &Node, b: &Node) -> bool {
-    let kind = |node: &Node| node.tensor.map(|tensor| (tensor.dtype, tensor.shape.clone()));
-    let child = |(a, b): (&Node, &Node)| a.name == b.name && a.repeats == b.repeats && same(a, b);
-    kind(a) == kind(b)
+    let child = |(a, b): (&Node, &Node)| a.segment == b.segment && same(a, b);
+    let alike = match (a.tensor, b.tensor) {
+        (Some(a), Some(b)) => a.dtype == b.dtype && a.shape == b.shape,
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    alike
+        && a.rest == b.rest
+        && a.repeats == b.repeats
         && a.children.len() == b.children.len()
         && a.children.iter().zip(&b.children).all(child)
 }
 
-/// The number that a segment is, written the usual way.
+/// The number that a segment is, written the usual way: "7", but not "07" or "+7".
 fn number(segment: &str) -> Option<u64> {
-    segment.parse().ok().filter(|number: &u64| number.to_string() == segment)
+    let usual = segment == "0" || segment.starts_with(|first: char| matches!(first, '1'..='9'));
+    if usual { segment.parse().ok() } else { None }
 }
