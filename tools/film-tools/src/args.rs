@@ -73,9 +73,13 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  film-tools init --output gen --cond-dim 384 --kernel-hidden-dim 32 --num-film-layers 3
+  film-tools init --output gen --cond-dim 384 \\
+      --kernel-hidden-dim 32 --num-film-layers 3
   film-tools init --output gen16 --config gen/config.json --dtype bf16 --seed 7
-  film-tools init --output gen --config gen/config.json --init-type small_random --force")]
+  film-tools init --output gen --config gen/config.json \\
+      --init-type small_random --force
+  film-tools init --output tiny --cond-dim 4 \\
+      --kernel-hidden-dim 2 --num-film-layers 1")]
 pub(crate) struct Init {
     /// Directory to write into; made if it does not exist
     #[arg(long, value_name = "DIR")]
@@ -128,10 +132,10 @@ pub(crate) struct Sizes {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  film-tools inspect model.safetensors
-  film-tools inspect DIR --prefix blocks.0
-  film-tools inspect DIR --flat --filter '*film_generator*'
-  film-tools inspect DIR --json | jq '.generators[].prefix'")]
+  film-tools inspect gen
+  film-tools inspect gen --prefix mlp.0
+  film-tools inspect gen/model.safetensors --flat --filter '*.weight'
+  film-tools inspect gen --json > gen.json")]
 pub(crate) struct Inspect {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,
@@ -155,9 +159,10 @@ pub(crate) struct Inspect {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  film-tools flops DIR --prefix blocks.0 --batch 64
-  film-tools flops --config DIR/config.json
-  film-tools flops --cond-dim 384 --kernel-hidden-dim 32 --num-film-layers 3 --json")]
+  film-tools flops gen --batch 64
+  film-tools flops --config gen/config.json --film-hidden-dim 128
+  film-tools flops --cond-dim 384 \\
+      --kernel-hidden-dim 32 --num-film-layers 3 --json")]
 pub(crate) struct Flops {
     /// A .safetensors file, a directory or an index file
     #[arg(conflicts_with_all = ["config", "cond_dim", "num_film_layers", "film_hidden_dim"])]
@@ -186,10 +191,10 @@ pub(crate) struct Flops {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  film-tools run DIR --conditioning c.npy --output films.safetensors
-  film-tools run DIR --prefix blocks.0 --registers io.safetensors:registers
-  film-tools run DIR --all --random 8 --seed 1 --json
-  echo '[[0.5, -1, 2, 0]]' | film-tools run DIR --conditioning - --output -")]
+  film-tools run gen --random 8
+  film-tools run gen --random 8 --seed 1 --dtype f64 --output films.npz
+  film-tools run gen --conditioning c.npy --output films.safetensors
+  echo '[[0.5, -1, 2, 0]]' | film-tools run tiny --conditioning - --output -")]
 #[command(group = clap::ArgGroup::new("input").required(true), override_usage = "\
 film-tools run <CHECKPOINT> --conditioning <FILE[:TENSOR]> [OPTIONS]
        film-tools run <CHECKPOINT> --registers <FILE[:TENSOR]> [OPTIONS]
