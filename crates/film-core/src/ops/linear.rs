@@ -2,10 +2,16 @@
 //!
 //! candle_nn's `Linear` feeds a transposed 3-D input to a batched product that reads it wrongly
 //! on CPU. Here the leading axes are first folded into one contiguous matrix.
+//!
+//! candle's own CPU product adds up a row's terms one after the other, so its rounding error grows with
+//! their number. In float32 the sum is therefore taken in blocks, and the blocks in pairs.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::error::{Error, Result};
+
+/// Terms added one after the other in float32.
+const BLOCK: usize = 64;
 
 /// `x · weightᵀ + bias`.
 ///
@@ -38,11 +44,27 @@ pub(crate) fn linear(
         return Ok(Tensor::zeros(shape, x.dtype(), x.device())?);
     }
     let flat = x.contiguous()?.reshape((rows, in_features))?;
-    let mut y = flat.matmul(&weight.t()?)?;
+    let mut y = product(&flat, weight)?;
     if let Some(bias) = bias {
         y = y.broadcast_add(bias)?;
     }
     Ok(y.reshape(shape)?)
+}
+
+/// `x · weightᵀ`, summed so that float32 keeps its digits.
+///
+/// # Shapes
+/// x `[N, in]`, weight `[out, in]` → `[N, out]`
+fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let terms = x.dim(1)?;
+    // BLAS libraries and GPUs sum in blocks of their own.
+    let one_by_one = x.device().is_cpu() && !cfg!(any(feature = "mkl", feature = "accelerate"));
+    if terms <= BLOCK || x.dtype() != DType::F32 || !one_by_one {
+        return Ok(x.matmul(&weight.t()?)?);
+    }
+    let half = (terms / 2).next_multiple_of(BLOCK);
+    let part = |start, count| product(&x.narrow(1, start, count)?, &weight.narrow(1, start, count)?);
+    Ok((part(0, half)? + part(half, terms - half)?)?)
 }
 
 #[cfg(test)]
@@ -81,6 +103,17 @@ mod tests {
         let x = Tensor::zeros((0, 3, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
         let weight = Tensor::zeros((5, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
         assert_eq!(linear(&x, &weight, None, "x").unwrap().dims(), [0, 3, 5]);
+    }
+
+    #[test]
+    fn long_float32_sums_keep_their_digits() {
+        // Added one after the other, a million times 0.1 misses by a percent.
+        let x = Tensor::full(0.1f32, (1, 1 << 20), &Device::Cpu).unwrap();
+        let weight = Tensor::ones((1, 1 << 20), DType::F32, &Device::Cpu).unwrap();
+        let sum = linear(&x, &weight, None, "x").unwrap().to_vec2::<f32>().unwrap()[0][0];
+        let exact = f64::from(0.1f32) * f64::from(1 << 20);
+        let error = (f64::from(sum) / exact - 1.0).abs();
+        assert!(error < 1e-6, "relative error {error:e}");
     }
 
     #[test]
