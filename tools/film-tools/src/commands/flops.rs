@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{SCHEMA_VERSION, Usage, discover, selection};
 use crate::args::Flops;
-use crate::output::{Align, Table, number};
+use crate::output::{Align, Table, number, wrap};
 use crate::printer::{self, BOLD, DIM};
 
 #[derive(Serialize)]
@@ -94,7 +94,9 @@ fn print(report: &Report) -> Result<()> {
     let KernelFilmConfig { cond_dim, kernel_hidden_dim, num_film_layers, film_hidden_dim, .. } =
         report.config;
     if let Some(prefix) = report.prefix {
-        writeln!(out, "{BOLD}{}{BOLD:#}", printer::escape(prefix))?;
+        for line in wrap(&printer::escape(prefix), printer::columns()) {
+            writeln!(out, "{BOLD}{line}{BOLD:#}")?;
+        }
     }
     writeln!(
         out,

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{SCHEMA_VERSION, discover, selection};
 use crate::args::Inspect;
-use crate::output::{Node, fit, number, size, tree, width};
+use crate::output::{Node, fit, number, size, tree, width, wrap};
 use crate::printer::{self, BOLD, DIM, escape};
 
 #[derive(Serialize)]
@@ -287,11 +287,15 @@ fn folded(out: &mut impl Write, shown: &Shown) -> Result<()> {
         rest("dtype", "shape", "parameters", "share")
     )?;
     for line in &lines {
-        let name = fit(&line.name, names);
-        let space = " ".repeat(names - width(&name));
         let style = if line.group { BOLD } else { anstyle::Style::new() };
+        let mut name = wrap(&line.name, names);
+        let last = name.pop().unwrap_or_default();
+        for above in name {
+            writeln!(out, "{style}{above}{style:#}")?;
+        }
+        let space = " ".repeat(names.saturating_sub(width(&last)));
         let rest = rest(&line.dtype, &line.shape, &line.parameters, &line.share);
-        writeln!(out, "{style}{name}{style:#}{space}{rest}")?;
+        writeln!(out, "{style}{last}{style:#}{space}{rest}")?;
     }
     Ok(writeln!(out)?)
 }
@@ -324,7 +328,9 @@ fn generators(out: &mut impl Write, shown: &Shown) -> Result<()> {
         writeln!(out, "  {DIM}closest: {}{DIM:#}", escape(why))?;
     }
     for found in &shown.generators {
-        writeln!(out, "  {}", fit(&escape(found.name()), printer::columns() - 2))?;
+        for line in wrap(&format!("  {}", escape(found.name())), printer::columns()) {
+            writeln!(out, "{line}")?;
+        }
         let outputs = match (found.num_film_layers, found.kernel_hidden_dim) {
             (Some(layers), Some(width)) => {
                 format!("num_film_layers {layers} × (γ, β) × kernel_hidden_dim {width}")

@@ -14,7 +14,7 @@ use super::{SCHEMA_VERSION, Usage, discover, selection};
 use crate::args::{DeviceName, Run};
 use crate::chain::{Chain, Place};
 use crate::input::Input;
-use crate::output::{Align, Entry, FilmWriter, Format, Table, Target, fit, number};
+use crate::output::{Align, Entry, FilmWriter, Format, Table, Target, number, wrap};
 use crate::printer::{self, BOLD, DIM, escape};
 use crate::stats::{Gatherer, Summary};
 
@@ -244,7 +244,9 @@ fn print(report: &Report) -> Result<()> {
     let mut out = printer::stdout();
     for part in &report.generators {
         let prefix = if part.prefix.is_empty() { &report.checkpoint } else { &part.prefix };
-        writeln!(out, "{BOLD}{}{BOLD:#}", fit(&escape(prefix), printer::columns()))?;
+        for line in wrap(&escape(prefix), printer::columns()) {
+            writeln!(out, "{BOLD}{line}{BOLD:#}")?;
+        }
         let batch: Vec<String> = report.batch.iter().map(ToString::to_string).collect();
         let shape = |last: usize| [batch.as_slice(), &[last.to_string()]].concat().join(", ");
         writeln!(

@@ -82,6 +82,22 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     format!("{head}…{tail}")
 }
 
+/// A dotted name in lines no wider than `columns`, broken behind dots; later lines keep the first one's
+/// indentation and four columns more. A segment that is wider still loses its middle.
+pub(crate) fn wrap(name: &str, columns: usize) -> Vec<String> {
+    let indent = name.len() - name.trim_start().len();
+    let mut lines = vec![String::new()];
+    for segment in name.split_inclusive('.') {
+        let last = lines.len() - 1;
+        if width(&lines[last]) + width(segment) > columns && !lines[last].trim().is_empty() {
+            lines.push(" ".repeat(indent + 4));
+        }
+        let last = lines.len() - 1;
+        lines[last].push_str(segment);
+    }
+    lines.iter().map(|line| fit(line, columns)).collect()
+}
+
 /// As many of the characters as fit into `columns`.
 fn take(characters: impl Iterator<Item = char>, columns: usize) -> String {
     let mut used = 0;
@@ -136,6 +152,13 @@ mod tests {
             ["0 B", "1023 B", "1.00 KiB", "145 KiB"]
         );
         assert_eq!([size(1023 * 1024), size(u64::MAX)], ["1.00 MiB", "16.0 EiB"]);
+    }
+
+    #[test]
+    fn long_names_break_behind_dots() {
+        assert_eq!(wrap("  ab.cd.ef", 20), ["  ab.cd.ef"]);
+        assert_eq!(wrap("  ab.cd.ef", 9), ["  ab.cd.", "      ef"]);
+        assert_eq!(wrap("abcdefghi.j", 8), ["abcd…hi.", "    j"]);
     }
 
     #[test]
