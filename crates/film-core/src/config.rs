@@ -4,8 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-
-const AT_LEAST_1: &str = "an integer of at least 1";
+use crate::json::{at_least_1, non_negative, required_size, size};
 
 /// How the generator's output layer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -114,14 +113,10 @@ impl KernelFilmConfig {
     /// A missing required key, a value of the wrong kind, or one that [`validate`](Self::validate)
     /// refuses; the error names the key and the value.
     pub fn from_json(json: &Map<String, Value>) -> Result<Self> {
-        let required = |key| {
-            size(json, key)?
-                .ok_or_else(|| Error::config(key, AT_LEAST_1, "nothing: the key is missing"))
-        };
         let config = Self {
-            cond_dim: required("cond_dim")?,
-            kernel_hidden_dim: required("kernel_hidden_dim")?,
-            num_film_layers: required("num_film_layers")?,
+            cond_dim: required_size(json, "cond_dim")?,
+            kernel_hidden_dim: required_size(json, "kernel_hidden_dim")?,
+            num_film_layers: required_size(json, "num_film_layers")?,
             film_hidden_dim: size(json, "film_hidden_dim")?.unwrap_or(Self::FILM_HIDDEN_DIM),
             no_weight_decay: no_weight_decay(json)?,
             init_type: init_type(json)?,
@@ -157,9 +152,7 @@ impl KernelFilmConfig {
             ("num_film_layers", self.num_film_layers),
             ("film_hidden_dim", self.film_hidden_dim),
         ] {
-            if value == 0 {
-                return Err(Error::config(key, AT_LEAST_1, value));
-            }
+            at_least_1(key, value)?;
         }
         non_negative("init_std", self.init_std)?;
         if let NoWeightDecay::Value(decay) = self.no_weight_decay {
@@ -181,26 +174,6 @@ fn addressable(what: &str, rows: usize, columns: usize) -> Result<()> {
     match bytes {
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
         _ => Err(Error::Overflow { what: what.into(), detail: format!("{rows} · {columns}") }),
-    }
-}
-
-fn non_negative(key: &str, value: f64) -> Result<f64> {
-    if value.is_finite() && value >= 0.0 {
-        Ok(value)
-    } else {
-        Err(Error::config(key, "a finite number of at least 0", value))
-    }
-}
-
-/// The size at `key`, or `None` where the key is missing.
-///
-/// # Errors
-/// If the value is not an integer of at least 1.
-pub(crate) fn size(json: &Map<String, Value>, key: &str) -> Result<Option<usize>> {
-    let Some(value) = json.get(key) else { return Ok(None) };
-    match value.as_u64().and_then(|size| usize::try_from(size).ok()) {
-        Some(size) if size >= 1 => Ok(Some(size)),
-        _ => Err(Error::config(key, AT_LEAST_1, value)),
     }
 }
 

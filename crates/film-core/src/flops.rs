@@ -7,8 +7,8 @@ use crate::parameter::Parameter;
 
 /// What a module costs, operation by operation.
 ///
-/// The convention: a multiply-add is 2 FLOPs, biases are not counted, GELU is 1 FLOP per element,
-/// softmax 3. A MAC is one multiply-add of a matrix product or weighted sum; elementwise work has none.
+/// The convention: a multiply-add is 2 FLOPs, biases are not counted, GELU and sine are 1 FLOP per
+/// element, softmax 3. A MAC is one multiply-add of a matrix product or weighted sum; elementwise work has none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Flops {
     items: Vec<Item>,
@@ -43,7 +43,8 @@ pub struct Factor {
 
 impl Flops {
     /// The convention in one line, to be shown wherever a count is.
-    pub const CONVENTION: &str = "a multiply-add is 2 FLOPs (1 MAC), GELU 1, softmax 3 per element; no biases";
+    pub const CONVENTION: &str =
+        "multiply-add 2 FLOPs (1 MAC); GELU, sine 1, softmax 3 per element; biases 0";
 
     /// Adds the items up.
     ///
@@ -64,6 +65,12 @@ impl Flops {
     /// The operations, in the order in which they run.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// The items as part of a larger module.
+    pub fn under(self, module: &str) -> impl Iterator<Item = Item> {
+        let renamed = move |item: Item| Item { name: format!("{module}.{}", item.name), ..item };
+        self.items.into_iter().map(renamed)
     }
 
     /// Floating-point operations in total.
@@ -122,10 +129,10 @@ impl Item {
 }
 
 impl std::fmt::Display for Item {
-    /// The formula in numbers: "2 · 384 · 64".
+    /// The formula in numbers: "2·384·64".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, factor) in self.factors.iter().enumerate() {
-            write!(f, "{}{}", if index == 0 { "" } else { " · " }, factor.value)?;
+            write!(f, "{}{}", if index == 0 { "" } else { "·" }, factor.value)?;
         }
         Ok(())
     }

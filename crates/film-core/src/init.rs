@@ -30,31 +30,76 @@ pub enum Init {
         /// The standard deviation.
         std: f64,
     },
+    /// Row k of a matrix ~ U(−bound_k, bound_k).
+    UniformRows {
+        /// The bounds.
+        bounds: Vec<f64>,
+    },
+    /// U(−bound, bound), times `off_block_scale` outside the diagonal blocks of a matrix.
+    BlockUniform {
+        /// The bound.
+        bound: f64,
+        /// Number of blocks along the diagonal; it divides both axes.
+        num_blocks: usize,
+        /// The factor.
+        off_block_scale: f64,
+    },
     /// A generator's output bias: per layer, `kernel_hidden_dim` ones (γ), then as many zeros (β).
     FilmIdentity {
         /// Width of γ and of β.
         kernel_hidden_dim: usize,
+    },
+    /// These values, row-major.
+    Values {
+        /// The values.
+        values: Vec<f64>,
     },
 }
 
 impl Init {
     /// The part that candle's initialisers can express.
     pub(crate) fn hint(&self) -> candle_nn::Init {
+        let uniform = |bound: f64| candle_nn::Init::Uniform { lo: -bound, up: bound };
         match *self {
-            Self::Zeros | Self::FilmIdentity { .. } => candle_nn::Init::Const(0.0),
-            Self::Uniform { bound } => candle_nn::Init::Uniform { lo: -bound, up: bound },
+            Self::Zeros | Self::FilmIdentity { .. } | Self::Values { .. } => {
+                candle_nn::Init::Const(0.0)
+            }
+            Self::Uniform { bound } | Self::BlockUniform { bound, .. } => uniform(bound),
+            Self::UniformRows { .. } => uniform(1.0),
             Self::Normal { std } => candle_nn::Init::Randn { mean: 0.0, stdev: std },
         }
     }
 
     /// The rest: what a tensor drawn from [`hint`](Self::hint) has to become, if anything.
     pub(crate) fn refine(&self, drawn: &Tensor) -> Result<Option<Tensor>> {
-        let Self::FilmIdentity { kernel_hidden_dim } = *self else { return Ok(None) };
-        let layers = drawn.elem_count() / (2 * kernel_hidden_dim);
-        let half = (layers, 1, kernel_hidden_dim);
-        let gamma = Tensor::ones(half, drawn.dtype(), drawn.device())?;
-        let beta = Tensor::zeros(half, drawn.dtype(), drawn.device())?;
-        Ok(Some(Tensor::cat(&[gamma, beta], 1)?.flatten_all()?))
+        let like = |values: Vec<f64>, shape: &[usize]| {
+            Tensor::from_vec(values, shape, &Device::Cpu)?
+                .to_dtype(drawn.dtype())?
+                .to_device(drawn.device())
+        };
+        Ok(match self {
+            Self::Zeros | Self::Uniform { .. } | Self::Normal { .. } => None,
+            Self::BlockUniform { num_blocks: 1, .. } => None,
+            Self::FilmIdentity { kernel_hidden_dim: width } => {
+                let is_gamma = |index: usize| (index / width).is_multiple_of(2);
+                let value = |index| f64::from(u8::from(is_gamma(index)));
+                Some(like((0..drawn.elem_count()).map(value).collect(), drawn.dims())?)
+            }
+            Self::Values { values } => Some(like(values.clone(), drawn.dims())?),
+            Self::UniformRows { bounds } => {
+                Some(drawn.broadcast_mul(&like(bounds.clone(), &[bounds.len(), 1])?)?)
+            }
+            Self::BlockUniform { num_blocks, off_block_scale, .. } => {
+                let (rows, columns) = drawn.dims2()?;
+                let (height, width) = (rows / num_blocks, columns / num_blocks);
+                let factor =
+                    |index: usize| match (index / columns) / height == (index % columns) / width {
+                        true => 1.0,
+                        false => *off_block_scale,
+                    };
+                Some((drawn * like((0..rows * columns).map(factor).collect(), &[rows, columns])?)?)
+            }
+        })
     }
 }
 

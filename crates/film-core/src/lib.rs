@@ -39,21 +39,27 @@
 //! - A fresh module depends on the seed and the tensors' names alone: see [`init`].
 
 pub mod checkpoint;
+mod conditional;
 mod config;
 mod error;
 mod film;
 pub mod flops;
 mod generator;
 pub mod init;
+mod json;
+pub mod mask;
 mod ops;
 mod parameter;
 mod registers;
+pub mod siren;
 
+pub use conditional::{Condition, ConditionalKernel};
 pub use config::{InitType, KernelFilmConfig, NoWeightDecay};
 pub use error::{Error, Result};
 pub use film::Film;
 pub use generator::KernelFilmGenerator;
 pub use parameter::{Parameter, WeightDecay};
 pub use registers::{
-    RegisterCompressConcat, RegisterCompressConcatConfig, RegisterPooling, RegisterPoolingConfig,
+    RegisterCompressConcat, RegisterCompressConcatConfig, RegisterEncoder, RegisterPooling,
+    RegisterPoolingConfig,
 };

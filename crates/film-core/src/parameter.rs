@@ -47,6 +47,11 @@ impl Parameter {
         }
     }
 
+    /// The same parameter as part of a larger module.
+    pub(crate) fn under(self, module: &str) -> Self {
+        Self { name: format!("{module}.{}", self.name), ..self }
+    }
+
     /// Number of elements.
     pub fn count(&self) -> u64 {
         self.shape.iter().map(|&size| size as u64).product()

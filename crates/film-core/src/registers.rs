@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::flops::{Flops, Item};
 use crate::init::Init;
+use crate::json::at_least_1;
 use crate::ops::linear;
 use crate::parameter::{Parameter, WeightDecay};
 
@@ -46,6 +47,41 @@ pub struct RegisterCompressConcatConfig {
 pub struct RegisterCompressConcat {
     config: RegisterCompressConcatConfig,
     weight: Tensor,
+}
+
+/// Either encoder.
+#[derive(Debug, Clone)]
+pub enum RegisterEncoder {
+    /// A weighted mean.
+    Pooling(RegisterPooling),
+    /// A shared linear map, concatenated.
+    CompressConcat(RegisterCompressConcat),
+}
+
+impl RegisterEncoder {
+    /// The axes `[R, C]` of the registers that make one conditioning vector `cond_dim` wide.
+    pub fn row(&self, cond_dim: usize) -> [usize; 2] {
+        match self {
+            Self::Pooling(pooling) => [pooling.logits.elem_count(), cond_dim],
+            Self::CompressConcat(encoder) => {
+                [encoder.config.num_registers, encoder.config.hidden_dim]
+            }
+        }
+    }
+
+    /// The conditioning.
+    ///
+    /// # Shapes
+    /// registers `[*, R, C]` → conditioning `[*, cond_dim]`
+    ///
+    /// # Errors
+    /// If the registers are of another shape.
+    pub fn encode(&self, registers: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Pooling(pooling) => pooling.pool(registers),
+            Self::CompressConcat(encoder) => encoder.encode(registers),
+        }
+    }
 }
 
 impl RegisterPoolingConfig {
@@ -198,8 +234,4 @@ fn last_two(
 /// The dtype in which sums are taken: half precision is widened.
 fn at_least_f32(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
-}
-
-fn at_least_1(key: &str, value: usize) -> Result<()> {
-    if value == 0 { Err(Error::config(key, "an integer of at least 1", value)) } else { Ok(()) }
 }

@@ -64,6 +64,7 @@ pub(crate) enum Command {
     Inspect(Inspect),
     Flops(Flops),
     Run(Run),
+    Kernel(Kernel),
 }
 
 /// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
@@ -155,7 +156,8 @@ pub(crate) struct Inspect {
 
 /// Count what a generator costs, operation by operation
 ///
-/// Of a generator in a checkpoint, of a config.json, or of sizes given as flags.
+/// Of a generator in a checkpoint, of a config.json, or of sizes given as flags; with --grid, of a whole
+/// conditional kernel: register encoder, generator and SIREN.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -172,6 +174,10 @@ pub(crate) struct Flops {
     /// The generator at this prefix or below it
     #[arg(long, value_name = "P", requires = "checkpoint")]
     pub(crate) prefix: Option<String>,
+    /// Count the kernel at this prefix or below it, drawn on a grid of these lengths: 15x15
+    #[arg(long, value_name = "LxL", value_parser = lengths, requires = "checkpoint")]
+    #[arg(conflicts_with = "kernel_hidden_dim")]
+    pub(crate) grid: Option<Lengths>,
     /// Samples in a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = size)]
     pub(crate) batch: usize,
@@ -243,12 +249,105 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 }
 
+/// Draw convolution kernels: grid lengths and conditioning in, kernels out
+///
+/// The whole chain out of a checkpoint: register encoder, FiLM generator, SIREN kernel and mask, as far as
+/// it has them. An axis of length L gets 2L − 1 points. Without --conditioning, --registers or --random the
+/// kernel is not modulated.
+///
+/// What shapes cannot tell (ω₀, L_cache, …) is read from config.json, or given by flag. Output holds
+/// `kernel` [1 or B, *2L−1, channels] and `grid` [1, *2L−1, axes]; without --output a summary is printed.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("kernel_input"), after_help = "\
+Examples:
+  film-tools kernel DIR --prefix blocks.0 --grid 15x15 --random 4
+  film-tools kernel DIR --prefix blocks.0 --grid 15x15 \\
+      --registers io.safetensors:registers --output kernels.safetensors
+  film-tools kernel model.safetensors --grid 8 --l-cache 8 --omega-0 30")]
+pub(crate) struct Kernel {
+    /// A .safetensors file, a directory or an index file
+    pub(crate) checkpoint: PathBuf,
+    /// Length of each grid axis: 15x15
+    #[arg(long, value_name = "LxL", value_parser = lengths)]
+    pub(crate) grid: Lengths,
+    /// The kernel at this prefix or below it
+    #[arg(long, value_name = "P")]
+    pub(crate) prefix: Option<String>,
+    /// Conditioning [B, cond_dim]
+    #[arg(long, value_name = "FILE[:TENSOR]", group = "kernel_input")]
+    pub(crate) conditioning: Option<String>,
+    /// Register tokens [B, R, C], to go through the checkpoint's register encoder first
+    #[arg(long, value_name = "FILE[:TENSOR]", group = "kernel_input")]
+    pub(crate) registers: Option<String>,
+    /// Conditioning [B, cond_dim] of random normal numbers
+    #[arg(long, value_name = "B", group = "kernel_input")]
+    pub(crate) random: Option<usize>,
+    /// Seed of --random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// ω₀ of a kernel with learned frequencies
+    #[arg(long, value_name = "W", value_parser = positive)]
+    pub(crate) omega_0: Option<f64>,
+    /// Length for which an axis spans [-1, 1], for all axes or each
+    #[arg(long, value_name = "N[xN]", value_parser = lengths)]
+    pub(crate) l_cache: Option<Lengths>,
+    /// Whether the first (γ, β) modulates the embedding: true or false
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) film_after_pos_embed: Option<bool>,
+    /// Leave out the mask
+    #[arg(long)]
+    pub(crate) no_mask: bool,
+    /// File to write: .safetensors, .npz or .json; - for JSON on stdout
+    #[arg(long, value_name = "FILE", value_parser = crate::output::Target::parse)]
+    pub(crate) output: Option<crate::output::Target>,
+    /// Replace the output file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    pub(crate) device: DeviceName,
+    /// Dtype to compute in: f32, f16, bf16 or f64
+    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
+    pub(crate) dtype: DType,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A length for each axis.
+#[derive(Debug, Clone)]
+pub(crate) struct Lengths(pub(crate) Vec<usize>);
+
+fn lengths(text: &str) -> Result<Lengths, String> {
+    let lengths = text.split('x').map(size).collect::<Result<_, _>>();
+    lengths
+        .map(Lengths)
+        .map_err(|_| "expected integers of at least 1, one for each axis: 15x15".into())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    non_negative(text)
+        .ok()
+        .filter(|number| *number > 0.0)
+        .ok_or_else(|| "expected a finite number above 0".into())
+}
+
 /// A device by name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DeviceName {
     Cpu,
     Cuda(usize),
     Metal,
+}
+
+impl std::fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Metal => f.write_str("metal"),
+        }
+    }
 }
 
 fn device(text: &str) -> Result<DeviceName, String> {

@@ -4,13 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
-use candle_core::{DType, Device};
-use candle_nn::VarBuilder;
-use film_core::checkpoint::{Checkpoint, Discovery, Encoder, FoundEncoder, FoundGenerator};
-use film_core::{
-    Error, Film, KernelFilmConfig, KernelFilmGenerator, RegisterCompressConcat,
-    RegisterCompressConcatConfig, RegisterPooling, RegisterPoolingConfig,
-};
+use candle_core::{DType, Device, Tensor};
+use film_core::checkpoint::{Checkpoint, Discovery, FoundGenerator};
+use film_core::{Error, Film, KernelFilmConfig, KernelFilmGenerator, RegisterEncoder};
 
 use crate::input::Input;
 
@@ -29,12 +25,6 @@ pub(crate) struct Chain {
     generator: KernelFilmGenerator,
 }
 
-#[derive(Debug)]
-enum RegisterEncoder {
-    Pooling(RegisterPooling, RegisterPoolingConfig),
-    CompressConcat(RegisterCompressConcat, RegisterCompressConcatConfig),
-}
-
 impl Chain {
     /// Loads the generator, and the encoder that feeds it if `registers` are to go in.
     pub(crate) fn load(
@@ -48,9 +38,7 @@ impl Chain {
         let config = found.config(kernel_hidden_dim)?;
         let vb = checkpoint.var_builder(place.dtype, &place.device);
         let encoder = match registers {
-            true => {
-                Some(RegisterEncoder::load(discovery.encoder_of(found)?, config.cond_dim, &vb)?)
-            }
+            true => Some(discovery.encoder_of(found)?.build(config.cond_dim, &vb)?),
             false => None,
         };
         let generator = KernelFilmGenerator::new(&config, vb.pp(&found.prefix))?;
@@ -62,21 +50,7 @@ impl Chain {
     /// # Errors
     /// If those axes are not what the chain takes.
     pub(crate) fn row_rank(&self, input: &Input) -> Result<usize> {
-        let cond_dim = self.config.cond_dim;
-        let (row, names) = match &self.encoder {
-            None => (vec![cond_dim], "cond_dim"),
-            Some(RegisterEncoder::Pooling(_, config)) => {
-                (vec![config.num_registers, cond_dim], "registers, channels")
-            }
-            Some(RegisterEncoder::CompressConcat(_, config)) => {
-                (vec![config.num_registers, config.hidden_dim], "registers, channels")
-            }
-        };
-        if input.shape.ends_with(&row) {
-            return Ok(row.len());
-        }
-        let sizes: Vec<String> = row.iter().map(ToString::to_string).collect();
-        Err(input.error(&format!("shape [*, {}] ({names})", sizes.join(", "))))
+        row_rank(self.encoder.as_ref(), self.config.cond_dim, input)
     }
 
     /// γ and β of some of the input's rows.
@@ -89,33 +63,46 @@ impl Chain {
         rows: Range<usize>,
         place: &Place,
     ) -> Result<Vec<Film>> {
-        let row = &input.shape[input.shape.len() - self.row_rank(input)?..];
-        let shape = [&[rows.len()], row].concat();
-        let values =
-            input.rows(rows, row.iter().product(), place.dtype, &place.device)?.reshape(shape)?;
-        let conditioning = match &self.encoder {
-            None => values,
-            Some(RegisterEncoder::Pooling(pooling, _)) => pooling.pool(&values)?,
-            Some(RegisterEncoder::CompressConcat(encoder, _)) => encoder.encode(&values)?,
-        };
-        Ok(self.generator.films(&conditioning)?)
+        let values = read_rows(input, self.row_rank(input)?, rows, place)?;
+        Ok(match &self.encoder {
+            None => self.generator.films(&values)?,
+            Some(encoder) => self.generator.films(&encoder.encode(&values)?)?,
+        })
     }
 }
 
-impl RegisterEncoder {
-    fn load(found: &FoundEncoder, cond_dim: usize, vb: &VarBuilder) -> Result<Self, Error> {
-        let vb = vb.pp(&found.prefix);
-        match found.kind {
-            Encoder::Pooling { num_registers } => {
-                let config = RegisterPoolingConfig { num_registers };
-                Ok(Self::Pooling(RegisterPooling::new(&config, vb)?, config))
-            }
-            Encoder::CompressConcat { hidden_dim, compressed_dim } => {
-                let num_registers = cond_dim / compressed_dim;
-                let config =
-                    RegisterCompressConcatConfig { num_registers, hidden_dim, compressed_dim };
-                Ok(Self::CompressConcat(RegisterCompressConcat::new(&config, vb)?, config))
-            }
-        }
+/// How many of the input's axes, from the last, make one conditioning vector.
+///
+/// # Errors
+/// If those axes are not `[cond_dim]`, or `[R, C]` with an encoder.
+pub(crate) fn row_rank(
+    encoder: Option<&RegisterEncoder>,
+    cond_dim: usize,
+    input: &Input,
+) -> Result<usize> {
+    let (row, names) = match encoder {
+        None => (vec![cond_dim], "cond_dim"),
+        Some(encoder) => (encoder.row(cond_dim).to_vec(), "registers, channels"),
+    };
+    if input.shape.ends_with(&row) {
+        return Ok(row.len());
     }
+    let sizes: Vec<String> = row.iter().map(ToString::to_string).collect();
+    Err(input.error(&format!("shape [*, {}] ({names})", sizes.join(", "))))
+}
+
+/// Some rows of the input, in their own shape.
+///
+/// # Shapes
+/// input `[*, *row]` → `[rows, *row]`
+pub(crate) fn read_rows(
+    input: &Input,
+    row_rank: usize,
+    rows: Range<usize>,
+    place: &Place,
+) -> Result<Tensor> {
+    let row = &input.shape[input.shape.len() - row_rank..];
+    let shape = [&[rows.len()], row].concat();
+    let values = input.rows(rows, row.iter().product(), place.dtype, &place.device)?;
+    Ok(values.reshape(shape)?)
 }

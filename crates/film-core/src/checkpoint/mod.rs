@@ -27,7 +27,10 @@ use crate::error::{Error, Result};
 use read::Source;
 
 pub use atomic::AtomicFile;
-pub use discover::{Discovery, Encoder, FoundEncoder, FoundGenerator, is_below};
+pub use discover::{
+    Discovery, Encoder, FoundEncoder, FoundGenerator, FoundKernel, FoundMask, KernelSettings,
+    is_below,
+};
 pub use header::TensorInfo;
 pub use safetensors::Dtype;
 pub use save::{Layout, save, to_le_bytes};

@@ -63,7 +63,8 @@ fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         return Ok(x.matmul(&weight.t()?)?);
     }
     let half = (terms / 2).next_multiple_of(BLOCK);
-    let part = |start, count| product(&x.narrow(1, start, count)?, &weight.narrow(1, start, count)?);
+    let part =
+        |start, count| product(&x.narrow(1, start, count)?, &weight.narrow(1, start, count)?);
     Ok((part(0, half)? + part(half, terms - half)?)?)
 }
 

@@ -1,12 +1,14 @@
-//! `flops`: what a generator costs, operation by operation.
+//! `flops`: what a generator or a whole conditional kernel costs, operation by operation.
 
 use std::io::Write;
 
 use anyhow::{Context, Result};
 use film_core::KernelFilmConfig;
-use film_core::checkpoint::Checkpoint;
+use film_core::checkpoint::{Checkpoint, KernelSettings};
 use film_core::flops::{Factor, Flops as Counts, Item};
+use film_core::siren::Phase;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{SCHEMA_VERSION, Usage, discover, selection};
 use crate::args::Flops;
@@ -19,7 +21,9 @@ struct Report<'a> {
     convention: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<&'a str>,
-    config: &'a KernelFilmConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grid: Option<&'a [usize]>,
+    config: Value,
     flops_per_sample: u64,
     macs_per_sample: u64,
     parameters: u64,
@@ -53,9 +57,30 @@ impl<'a> From<&'a Item> for Row<'a> {
     }
 }
 
+/// What is to be counted.
+struct Subject {
+    prefix: Option<String>,
+    /// Its sizes, by configuration key.
+    sizes: Vec<(&'static str, usize)>,
+    config: Value,
+    counts: Counts,
+}
+
 pub(crate) fn run(args: &Flops) -> Result<()> {
-    let (config, prefix) = config(args)?;
-    let counts = config.flops().map_err(|error| Usage(error.to_string()))?;
+    let Subject { prefix, sizes, config, counts } = match (&args.checkpoint, &args.grid) {
+        (None, _) => generator(None, &args.sizes.config([])?)?,
+        (Some(path), None) => {
+            let checkpoint = Checkpoint::open(path)?;
+            let named = |error| selection(error, &checkpoint);
+            let found = discover(&checkpoint)?;
+            let found = found.generator(args.prefix.as_deref()).map_err(named)?;
+            let config = found.config(args.sizes.kernel_hidden_dim).map_err(named)?;
+            generator(Some(found.name().into()), &config)?
+        }
+        (Some(path), Some(grid)) => {
+            kernel(&Checkpoint::open(path)?, args.prefix.as_deref(), &grid.0)?
+        }
+    };
     let times = |count: u64| {
         let too_many =
             || Usage(format!("--batch {}: the count for the batch overflows", args.batch));
@@ -65,7 +90,8 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
         schema_version: SCHEMA_VERSION,
         convention: Counts::CONVENTION,
         prefix: prefix.as_deref(),
-        config: &config,
+        grid: args.grid.as_ref().map(|grid| grid.0.as_slice()),
+        config,
         flops_per_sample: counts.total(),
         macs_per_sample: counts.macs(),
         parameters: counts.parameters(),
@@ -74,34 +100,74 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
         macs_per_batch: times(counts.macs())?,
         items: counts.items().iter().map(Row::from).collect(),
     };
-    if args.json { printer::json(&report) } else { print(&report) }
+    if args.json { printer::json(&report) } else { print(&report, &sizes) }
 }
 
-/// The configuration to count, and the prefix of the generator it is of.
-fn config(args: &Flops) -> Result<(KernelFilmConfig, Option<String>)> {
-    let Some(path) = &args.checkpoint else { return Ok((args.sizes.config([])?, None)) };
-    let checkpoint = Checkpoint::open(path)?;
-    let found = discover(&checkpoint)?;
-    let generator =
-        found.generator(args.prefix.as_deref()).map_err(|error| selection(error, &checkpoint))?;
-    let config = generator.config(args.sizes.kernel_hidden_dim);
-    let config = config.map_err(|error| selection(error, &checkpoint))?;
-    Ok((config, Some(generator.name().into())))
+fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subject> {
+    let sizes = vec![
+        ("cond_dim", config.cond_dim),
+        ("film_hidden_dim", config.film_hidden_dim),
+        ("kernel_hidden_dim", config.kernel_hidden_dim),
+        ("num_film_layers", config.num_film_layers),
+    ];
+    let counts = config.flops().map_err(|error| Usage(error.to_string()))?;
+    Ok(Subject { prefix, sizes, config: serde_json::to_value(config)?, counts })
 }
 
-fn print(report: &Report) -> Result<()> {
+/// The register encoder, the generator and the SIREN of a kernel. The mask is not counted, as in the
+/// original.
+fn kernel(checkpoint: &Checkpoint, prefix: Option<&str>, grid: &[usize]) -> Result<Subject> {
+    let named = |error| selection(error, checkpoint);
+    let discovery = discover(checkpoint)?;
+    let found = discovery.kernel(prefix).map_err(named)?;
+    let config = checkpoint.config()?.unwrap_or_default();
+    let known =
+        KernelSettings::from_json(&config).map_err(|error| match checkpoint.config_path() {
+            Some(path) => error.in_file(path),
+            None => error,
+        })?;
+    // Counts depend on neither of these two.
+    let settings = KernelSettings { omega_0: Some(1.0), l_cache: Some(vec![2]), ..known };
+    let config = found.config(&settings).map_err(named)?;
+    let mut items = vec![];
+    if let (Some(encoder), Some(film)) = (&found.encoder, &config.film_generator) {
+        items.extend(encoder.flops(film.cond_dim).map_err(named)?.items().iter().cloned());
+    }
+    items.extend(config.flops(grid, Phase::Training).map_err(named)?.items().iter().cloned());
+    let sizes = vec![
+        ("data_dim", config.data_dim),
+        ("embedding_dim", config.embedding_dim),
+        ("mlp_hidden_dim", config.mlp_hidden_dim),
+        ("num_layers", config.num_layers),
+        ("out_dim", config.out_dim),
+    ];
+    let mut json: serde_json::Map<String, Value> =
+        sizes.iter().map(|(key, size)| ((*key).into(), (*size).into())).collect();
+    json.insert("film_after_pos_embed".into(), config.film_after_pos_embed.into());
+    json.insert("film_generator".into(), serde_json::to_value(&config.film_generator)?);
+    Ok(Subject {
+        prefix: Some(found.name().into()),
+        sizes,
+        config: json.into(),
+        counts: Counts::new(items)?,
+    })
+}
+
+fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
     let mut out = printer::stdout();
-    let KernelFilmConfig { cond_dim, kernel_hidden_dim, num_film_layers, film_hidden_dim, .. } =
-        report.config;
     if let Some(prefix) = report.prefix {
         for line in wrap(&printer::escape(prefix), printer::columns()) {
             writeln!(out, "{BOLD}{line}{BOLD:#}")?;
         }
     }
-    writeln!(
-        out,
-        "cond_dim {cond_dim}, film_hidden_dim {film_hidden_dim}, kernel_hidden_dim {kernel_hidden_dim}, num_film_layers {num_film_layers}\n"
-    )?;
+    let sizes: Vec<String> = sizes.iter().map(|(key, size)| format!("{key} {size}")).collect();
+    writeln!(out, "{}", sizes.join(", "))?;
+    if let Some(grid) = report.grid {
+        let lengths: Vec<String> = grid.iter().map(ToString::to_string).collect();
+        let points: Vec<String> = grid.iter().map(|length| (2 * length - 1).to_string()).collect();
+        writeln!(out, "grid {}: {} points", lengths.join("×"), points.join("×"))?;
+    }
+    writeln!(out)?;
     let mut table = Table::new(&[
         ("operation", Align::Left),
         ("formula", Align::Left),
@@ -138,7 +204,10 @@ fn print(report: &Report) -> Result<()> {
         let name = format!("batch of {}", number(report.batch as u64));
         table.row(total(&name, report.flops_per_batch, report.macs_per_batch, None));
     }
-    table.print(&mut out)?;
+    table.print(&mut out, printer::columns())?;
     writeln!(out, "\n{DIM}{}{DIM:#}", report.convention)?;
+    if report.grid.is_some() {
+        writeln!(out, "{DIM}the mask is not counted{DIM:#}")?;
+    }
     Ok(out.flush()?)
 }

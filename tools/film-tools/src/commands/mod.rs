@@ -3,16 +3,18 @@
 mod flops;
 mod init;
 mod inspect;
+mod kernel;
 mod run;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use candle_core::Device;
 use film_core::checkpoint::{Checkpoint, Discovery, read_json_object};
 use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
-use crate::args::{Command, Sizes};
+use crate::args::{Command, DeviceName, Sizes};
 
 /// The version of everything that `--json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -35,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Flops(args) => flops::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Kernel(args) => kernel::run(&args),
     }
     .map_err(|error| match error.downcast_ref::<Error>().map(Error::cause) {
         Some(Error::Exists) => anyhow::anyhow!("{error}: --force replaces it"),
@@ -91,4 +94,14 @@ fn selection(error: Error, checkpoint: &Checkpoint) -> anyhow::Error {
         _ => checkpoint.path(),
     };
     error.in_file(file).into()
+}
+
+fn device(name: DeviceName) -> Result<Device> {
+    match name {
+        DeviceName::Cpu => Ok(Device::Cpu),
+        DeviceName::Cuda(ordinal) => {
+            Device::new_cuda(ordinal).with_context(|| format!("--device cuda:{ordinal}"))
+        }
+        DeviceName::Metal => Device::new_metal(0).context("--device metal"),
+    }
 }

@@ -3,23 +3,22 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::{DType, Device};
 use film_core::KernelFilmConfig;
 use film_core::checkpoint::Checkpoint;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Usage, discover, selection};
-use crate::args::{DeviceName, Run};
+use super::{SCHEMA_VERSION, Usage, device, discover, selection};
+use crate::args::Run;
 use crate::chain::{Chain, Place};
 use crate::input::Input;
-use crate::output::{Align, Entry, FilmWriter, Format, Table, Target, number, wrap};
+use crate::output::{
+    Align, CHUNK_BYTES, Entry, Format, Progress, Table, Target, TensorWriter, number, significant,
+    wrap,
+};
 use crate::printer::{self, BOLD, DIM, escape};
 use crate::stats::{Gatherer, Summary};
-
-/// Bytes that the rows of a chunk may take, inputs and outputs together.
-const CHUNK_BYTES: usize = 16 << 20;
 
 #[derive(Serialize)]
 struct Report {
@@ -79,16 +78,6 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     }
 }
 
-fn device(name: DeviceName) -> Result<Device> {
-    match name {
-        DeviceName::Cpu => Ok(Device::Cpu),
-        DeviceName::Cuda(ordinal) => {
-            Device::new_cuda(ordinal).with_context(|| format!("--device cuda:{ordinal}"))
-        }
-        DeviceName::Metal => Device::new_metal(0).context("--device metal"),
-    }
-}
-
 /// The chosen generators of the checkpoint.
 fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
     let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
@@ -131,10 +120,12 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
     let batch = &input.shape[..input.shape.len() - chains[0].row_rank(input)?];
     let rows: usize = batch.iter().product();
     let mut writer = match &args.output {
-        Some(target) => Some(FilmWriter::create(target, args.force, entries(args, chains, batch))?),
+        Some(target) => {
+            Some(TensorWriter::create(target, args.force, entries(args, chains, batch))?)
+        }
         None => None,
     };
-    let bar = progress(rows * chains.len());
+    let progress = Progress::new(rows * chains.len(), "rows");
     let mut parts = Vec::with_capacity(chains.len());
     for chain in chains {
         let width = chain.config.kernel_hidden_dim;
@@ -159,11 +150,11 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
                     }
                 }
             }
-            bar.inc((end - start) as u64);
+            progress.advance(end - start);
         }
         parts.push(part(chain, &layers));
     }
-    bar.finish_and_clear();
+    progress.finish();
     if let Some(writer) = writer {
         writer.finish()?;
     }
@@ -171,7 +162,7 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
     Ok(Report {
         schema_version: SCHEMA_VERSION,
         checkpoint: args.checkpoint.display().to_string(),
-        device: device_name(args.device),
+        device: args.device.to_string(),
         dtype: args.dtype.as_str(),
         batch: batch.to_vec(),
         output: args.output.as_ref().and_then(Target::path).map(|path| path.display().to_string()),
@@ -224,22 +215,6 @@ fn chunk_rows(config: &KernelFilmConfig) -> usize {
     (CHUNK_BYTES / bytes.max(1)).max(1)
 }
 
-/// A bar on stderr, if that is a terminal and there is something to wait for.
-fn progress(rows: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(rows as u64), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} rows, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
-}
-
-fn device_name(name: DeviceName) -> String {
-    match name {
-        DeviceName::Cpu => "cpu".into(),
-        DeviceName::Cuda(ordinal) => format!("cuda:{ordinal}"),
-        DeviceName::Metal => "metal".into(),
-    }
-}
-
 fn print(report: &Report) -> Result<()> {
     let mut out = printer::stdout();
     for part in &report.generators {
@@ -258,7 +233,7 @@ fn print(report: &Report) -> Result<()> {
             report.dtype,
             report.device
         )?;
-        table(part).print(&mut out)?;
+        table(part).print(&mut out, printer::columns())?;
         writeln!(out)?;
     }
     writeln!(
@@ -293,18 +268,4 @@ fn table(part: &Part) -> Table<8> {
         }
     }
     table
-}
-
-/// Four significant digits.
-fn significant(value: f64) -> String {
-    if value == 0.0 {
-        return "0".into();
-    }
-    let magnitude = value.abs().log10().floor();
-    if (-3.0..5.0).contains(&magnitude) {
-        let decimals = (3.0 - magnitude).clamp(0.0, 6.0) as usize;
-        format!("{value:.decimals$}")
-    } else {
-        format!("{value:.3e}")
-    }
 }

@@ -32,7 +32,7 @@ pub(crate) fn spool(reader: impl Read) -> Result<Spool> {
     let Document { shape, out, .. } = document;
     let file = out
         .into_inner()
-        .map_err(|error| error.into_error())
+        .map_err(std::io::IntoInnerError::into_error)
         .context("cannot write a temporary file")?;
     Ok(Spool { shape: shape.into_iter().map(Option::unwrap_or_default).collect(), file })
 }

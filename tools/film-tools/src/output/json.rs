@@ -6,7 +6,7 @@ use anyhow::Result;
 use film_core::checkpoint::Dtype;
 use half::{bf16, f16};
 
-use super::films::Stored;
+use super::tensors::Stored;
 use crate::commands::SCHEMA_VERSION;
 
 pub(crate) fn write(out: &mut impl Write, stored: &mut Stored) -> Result<()> {

@@ -1,11 +1,13 @@
 //! One file a format.
 
-mod films;
 mod json;
 mod npz;
+mod progress;
 mod table;
+mod tensors;
 mod tree;
 
-pub(crate) use films::{Entry, FilmWriter, Format, Target};
-pub(crate) use table::{Align, Table, fit, number, size, width, wrap};
+pub(crate) use progress::{CHUNK_BYTES, Progress};
+pub(crate) use table::{Align, Table, fit, number, significant, size, width, wrap};
+pub(crate) use tensors::{Entry, Format, Target, TensorWriter};
 pub(crate) use tree::{Node, tree};

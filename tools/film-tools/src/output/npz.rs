@@ -8,7 +8,7 @@ use film_core::checkpoint::Dtype;
 use half::bf16;
 use zip::write::SimpleFileOptions;
 
-use super::films::Stored;
+use super::tensors::Stored;
 
 pub(crate) fn write(file: &mut File, stored: &mut Stored) -> Result<()> {
     let mut archive = zip::ZipWriter::new(file);

@@ -34,13 +34,19 @@ impl<const N: usize> Table<N> {
         self.rows.push(None);
     }
 
-    pub(crate) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let widths: [usize; N] = std::array::from_fn(|column| {
+    /// Prints the table; where it would be wider than `columns`, the first column gives way.
+    pub(crate) fn print(&self, out: &mut impl Write, columns: usize) -> std::io::Result<()> {
+        let mut widths: [usize; N] = std::array::from_fn(|column| {
             let cells = self.rows.iter().flatten().map(|row| width(&row[column]));
             cells.chain([width(&self.columns[column].0)]).max().unwrap_or(0)
         });
+        let excess = (widths.iter().sum::<usize>() + 2 * (N - 1)).saturating_sub(columns);
+        widths[0] = widths[0].saturating_sub(excess).max(widths[0].min(12));
         let line = |cells: &[String; N]| {
-            let cell = |column: usize| pad(&cells[column], widths[column], self.columns[column].1);
+            let cell = |column: usize| {
+                let (columns, align) = (widths[column], self.columns[column].1);
+                pad(&fit(&cells[column], columns), columns, align)
+            };
             let text: Vec<String> = (0..N).map(cell).collect();
             text.join("  ").trim_end().to_string()
         };
@@ -50,7 +56,7 @@ impl<const N: usize> Table<N> {
             match row {
                 Some(cells) => writeln!(out, "{}", line(cells))?,
                 None => {
-                    writeln!(out, "{}", "─".repeat(widths.iter().sum::<usize>() + 2 * (N - 1)))?
+                    writeln!(out, "{}", "─".repeat(widths.iter().sum::<usize>() + 2 * (N - 1)))?;
                 }
             }
         }
@@ -119,6 +125,20 @@ pub(crate) fn number(count: u64) -> String {
         .filter_map(|group| std::str::from_utf8(group).ok())
         .collect();
     groups.join(",")
+}
+
+/// Four significant digits.
+pub(crate) fn significant(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let magnitude = value.abs().log10().floor();
+    if (-3.0..5.0).contains(&magnitude) {
+        let decimals = (3.0 - magnitude).clamp(0.0, 6.0) as usize;
+        format!("{value:.decimals$}")
+    } else {
+        format!("{value:.3e}")
+    }
 }
 
 /// Bytes in the unit that keeps three digits.

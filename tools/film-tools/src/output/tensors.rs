@@ -1,4 +1,4 @@
-//! γ and β into a file, chunk by chunk.
+//! Tensors into a file, chunk by chunk.
 //!
 //! The rows of every tensor arrive together, but a file holds one tensor after another: rows are
 //! written where a safetensors file has them. That file is the output, or what the other formats
@@ -56,7 +56,7 @@ impl Target {
     }
 }
 
-/// A tensor to be written: its name and shape; all have the dtype of the computation.
+/// A tensor to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) name: String,
@@ -66,7 +66,7 @@ pub(crate) struct Entry {
 
 /// The output while it is being made.
 #[derive(Debug)]
-pub(crate) struct FilmWriter {
+pub(crate) struct TensorWriter {
     entries: Vec<Entry>,
     layout: Layout,
     output: Option<(AtomicFile, Format)>,
@@ -74,7 +74,7 @@ pub(crate) struct FilmWriter {
     spool: Option<File>,
 }
 
-impl FilmWriter {
+impl TensorWriter {
     pub(crate) fn create(target: &Target, overwrite: bool, entries: Vec<Entry>) -> Result<Self> {
         let layout =
             entries.iter().map(|entry| (entry.name.clone(), entry.dtype, entry.shape.clone()));

@@ -1,0 +1,202 @@
+//! Finding what this crate can run by the names and shapes of a checkpoint's tensors.
+
+mod encoder;
+mod generator;
+mod kernel;
+mod names;
+mod settings;
+
+use super::Checkpoint;
+use crate::error::{Error, Result};
+use encoder::encoder;
+use generator::{NAMES, generator};
+use kernel::kernel;
+use names::{join, parent, segments};
+
+pub use encoder::{Encoder, FoundEncoder};
+pub use generator::FoundGenerator;
+pub use kernel::{FoundKernel, FoundMask};
+pub use names::is_below;
+pub use settings::KernelSettings;
+
+/// What a checkpoint holds that this crate can run.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    generators: Vec<FoundGenerator>,
+    kernels: Vec<FoundKernel>,
+    encoders: Vec<FoundEncoder>,
+    near_misses: Vec<String>,
+    kernel_misses: Vec<String>,
+}
+
+impl Discovery {
+    pub(super) fn new(checkpoint: &Checkpoint) -> Result<Self> {
+        let config = checkpoint.config()?.unwrap_or_default();
+        let mut found = Self {
+            generators: vec![],
+            kernels: vec![],
+            encoders: vec![],
+            near_misses: vec![],
+            kernel_misses: vec![],
+        };
+        for tensor in checkpoint.tensors() {
+            let name = tensor.name.as_str();
+            if let Some(prefix) = parent(name, "mlp.0.weight") {
+                match generator(checkpoint, prefix, &config)? {
+                    Ok(generator) => found.generators.push(generator),
+                    Err(why) => found.near_misses.push(why),
+                }
+            } else if let Some(prefix) = parent(name, "mlp.2.weight") {
+                let first = join(prefix, NAMES[0]);
+                if checkpoint.get(&first).is_none() {
+                    found.near_misses.push(format!("{first} is missing"));
+                }
+            } else if let Some(prefix) = parent(name, "positional_embedding.linear.weight") {
+                match kernel(checkpoint, prefix) {
+                    Ok(kernel) => found.kernels.push(kernel),
+                    Err(why) => found.kernel_misses.push(why),
+                }
+            } else if let Some(encoder) = encoder(tensor) {
+                found.encoders.push(encoder);
+            }
+        }
+        found.tie();
+        Ok(found)
+    }
+
+    /// Ties each kernel to its generator and to the register encoder that feeds it.
+    fn tie(&mut self) {
+        let mut kernels = std::mem::take(&mut self.kernels);
+        for kernel in &mut kernels {
+            kernel.adopt(&self.generators);
+            kernel.encoder = kernel
+                .generator
+                .as_ref()
+                .and_then(|generator| self.encoder_of(generator).ok().cloned());
+        }
+        self.kernels = kernels;
+    }
+
+    /// The generators, sorted by prefix.
+    pub fn generators(&self) -> &[FoundGenerator] {
+        &self.generators
+    }
+
+    /// The SIREN kernels, sorted by prefix.
+    pub fn kernels(&self) -> &[FoundKernel] {
+        &self.kernels
+    }
+
+    /// The register encoders, sorted by prefix.
+    pub fn encoders(&self) -> &[FoundEncoder] {
+        &self.encoders
+    }
+
+    /// What looked like a generator, each with what keeps it from being one.
+    pub fn near_misses(&self) -> &[String] {
+        &self.near_misses
+    }
+
+    /// The generators at `prefix` or below it; all of them without one. The wrappers' names
+    /// `network.` in front and `_orig_mod.` anywhere may be left out.
+    ///
+    /// # Errors
+    /// If there is none; the error says what there is.
+    pub fn select(&self, prefix: Option<&str>) -> Result<Vec<&FoundGenerator>> {
+        let noun = "FiLM generator (mlp.0 and mlp.2, each with weight and bias)";
+        select(&self.generators, |found| &found.prefix, prefix, noun, &self.near_misses)
+    }
+
+    /// The one generator at `prefix` or below it.
+    ///
+    /// # Errors
+    /// If there is none, or more than one; the error says which there are.
+    pub fn generator(&self, prefix: Option<&str>) -> Result<&FoundGenerator> {
+        one(&self.select(prefix)?, |found| &found.prefix, "FiLM generators")
+    }
+
+    /// The one SIREN kernel at `prefix` or below it.
+    ///
+    /// # Errors
+    /// If there is none, or more than one; the error says which there are.
+    pub fn kernel(&self, prefix: Option<&str>) -> Result<&FoundKernel> {
+        let noun = "SIREN kernel (positional_embedding.linear, hidden_linears.0 … and out_linear)";
+        let kernels =
+            select(&self.kernels, |found| &found.prefix, prefix, noun, &self.kernel_misses)?;
+        one(&kernels, |found| &found.prefix, "SIREN kernels")
+    }
+
+    /// The register encoder that feeds `generator`: the one beside it or beside its nearest ancestor.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn encoder_of(&self, generator: &FoundGenerator) -> Result<&FoundEncoder> {
+        let path = segments(&generator.prefix);
+        let scope = |encoder: &FoundEncoder| {
+            let mut scope = segments(&encoder.prefix);
+            scope.pop();
+            path.starts_with(&scope).then_some(scope.len())
+        };
+        let feeding = self.encoders.iter().filter(|encoder| encoder.yields(generator.cond_dim));
+        let nearest = feeding.filter_map(|encoder| Some((scope(encoder)?, encoder)));
+        nearest.max_by_key(|(depth, _)| *depth).map(|(_, encoder)| encoder).ok_or_else(|| {
+            let name = generator.name();
+            Error::Selection(format!(
+                "holds no register encoder (`logits` or `compress.weight`) for {name}"
+            ))
+        })
+    }
+}
+
+/// What stands at `wanted` or below it.
+fn select<'a, T>(
+    found: &'a [T],
+    prefix: fn(&T) -> &String,
+    wanted: Option<&str>,
+    noun: &str,
+    misses: &[String],
+) -> Result<Vec<&'a T>> {
+    let wanted = wanted.map(|wanted| wanted.trim_matches('.'));
+    let exact = found.iter().filter(|found| Some(prefix(found).as_str()) == wanted);
+    let mut chosen: Vec<_> = exact.collect();
+    if chosen.is_empty() {
+        let inside = |found: &&T| is_below(prefix(found), wanted.unwrap_or_default());
+        chosen = found.iter().filter(inside).collect();
+    }
+    if !chosen.is_empty() {
+        return Ok(chosen);
+    }
+    let short = noun.split(" (").next().unwrap_or(noun);
+    Err(Error::Selection(match (found, misses) {
+        ([], []) => format!("holds no {noun}"),
+        ([], [why, ..]) => format!("holds no {short}: {why}"),
+        (found, _) => format!(
+            "no {short} at {}; there are {}",
+            wanted.unwrap_or_default(),
+            list(found.iter().map(prefix))
+        ),
+    }))
+}
+
+/// The only one chosen.
+fn one<'a, T>(chosen: &[&'a T], prefix: fn(&T) -> &String, nouns: &str) -> Result<&'a T> {
+    match chosen {
+        [one] => Ok(one),
+        several => {
+            let names = list(several.iter().map(|found| prefix(found)));
+            Err(Error::Selection(format!(
+                "holds {} {nouns}: choose one by its prefix: {names}",
+                several.len()
+            )))
+        }
+    }
+}
+
+/// Up to six prefixes.
+fn list<'a>(prefixes: impl Iterator<Item = &'a String>) -> String {
+    let name = |prefix: &'a String| if prefix.is_empty() { "(root)" } else { prefix.as_str() };
+    let names: Vec<&str> = prefixes.map(name).collect();
+    let more = names.len().saturating_sub(6);
+    let shown = names[..names.len() - more].join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}

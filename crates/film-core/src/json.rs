@@ -1,0 +1,71 @@
+//! Reading configuration values out of JSON, with errors that name the key and the value.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+pub(crate) type Object = Map<String, Value>;
+
+const AT_LEAST_1: &str = "an integer of at least 1";
+
+/// The size at `key`, or `None` where the key is missing.
+pub(crate) fn size(json: &Object, key: &str) -> Result<Option<usize>> {
+    let Some(value) = json.get(key) else { return Ok(None) };
+    as_size(value).map(Some).ok_or_else(|| Error::config(key, AT_LEAST_1, value))
+}
+
+/// The size at `key`, which must be there.
+pub(crate) fn required_size(json: &Object, key: &str) -> Result<usize> {
+    size(json, key)?.ok_or_else(|| Error::config(key, AT_LEAST_1, "nothing: the key is missing"))
+}
+
+/// One size for every axis, or a list of them.
+pub(crate) fn sizes(json: &Object, key: &str, axes: usize) -> Result<Option<Vec<usize>>> {
+    let Some(value) = json.get(key) else { return Ok(None) };
+    let sizes = match value {
+        Value::Array(values) => values.iter().map(as_size).collect(),
+        one => as_size(one).map(|size| vec![size; axes]),
+    };
+    let expected =
+        || Error::config(key, format!("an integer of at least 1, or a list of {axes}"), value);
+    sizes.map(Some).ok_or_else(expected)
+}
+
+/// The number at `key`, or `None` where the key is missing.
+pub(crate) fn number(json: &Object, key: &str) -> Result<Option<f64>> {
+    let Some(value) = json.get(key) else { return Ok(None) };
+    value.as_f64().map(Some).ok_or_else(|| Error::config(key, "a number", value))
+}
+
+/// The flag at `key`, or `None` where the key is missing.
+pub(crate) fn flag(json: &Object, key: &str) -> Result<Option<bool>> {
+    let Some(value) = json.get(key) else { return Ok(None) };
+    value.as_bool().map(Some).ok_or_else(|| Error::config(key, "true or false", value))
+}
+
+fn as_size(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size >= 1)
+}
+
+/// An error unless `value` is at least 1.
+pub(crate) fn at_least_1(key: &str, value: usize) -> Result<()> {
+    if value == 0 { Err(Error::config(key, AT_LEAST_1, value)) } else { Ok(()) }
+}
+
+/// An error unless `value` is finite and not negative.
+pub(crate) fn non_negative(key: &str, value: f64) -> Result<f64> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err(Error::config(key, "a finite number of at least 0", value))
+    }
+}
+
+/// An error unless `value` is finite and above 0.
+pub(crate) fn positive(key: &str, value: f64) -> Result<f64> {
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(Error::config(key, "a finite number above 0", value))
+    }
+}

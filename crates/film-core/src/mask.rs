@@ -1,0 +1,256 @@
+//! Masks on a drawn kernel: smooth windows, one for each channel, that fall from the centre.
+
+use candle_core::{DType, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::error::{Error, Result};
+use crate::init::Init;
+use crate::json::{at_least_1, non_negative, positive};
+use crate::parameter::{Parameter, WeightDecay};
+
+/// In which form a Gaussian mask's σ is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parametrization {
+    /// σ itself.
+    #[default]
+    Direct,
+    /// log σ.
+    Log,
+    /// softplus⁻¹ σ.
+    Softplus,
+}
+
+/// The arguments of a [`Mask`] of the Gaussian kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GaussianMaskConfig {
+    /// Number of grid axes, D.
+    pub data_dim: usize,
+    /// Number of channels, C.
+    pub num_channels: usize,
+    /// σ is clamped to at least this.
+    pub min_std: f64,
+    /// σ is clamped to at most this.
+    pub max_std: f64,
+    /// Factor on σ at init. Default 1.
+    pub init_extent: f64,
+    /// In which form σ is stored.
+    pub parametrization: Parametrization,
+    /// Whether the channels start in reverse order, so that the widest windows meet the lowest
+    /// frequencies of a block-diagonal kernel. Default false.
+    pub block_aligned: bool,
+}
+
+/// The arguments of a [`Mask`] of the exponential kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExponentialMaskConfig {
+    /// Number of grid axes, D.
+    pub data_dim: usize,
+    /// Number of channels, C.
+    pub num_channels: usize,
+}
+
+/// Which mask, and its arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MaskConfig {
+    /// exp(−½ Σ_d (p_d/σ_dc)²).
+    Gaussian(GaussianMaskConfig),
+    /// ∏_d exp(−|p_d|·|w_dc|).
+    Exponential(ExponentialMaskConfig),
+}
+
+/// A mask that multiplies a kernel.
+///
+/// # Shapes
+/// grid `[1, *G, D]`, kernel `[B, *G, C]` → `[B, *G, C]`
+#[derive(Debug, Clone)]
+pub struct Mask {
+    config: MaskConfig,
+    parameter: Tensor,
+}
+
+/// The σ at which a Gaussian has the value `value` at `position`: p·√(−1/(2 ln a)).
+pub fn gaussian_std(value: f64, position: f64) -> f64 {
+    position * (-1.0 / (2.0 * libm::log(value))).sqrt()
+}
+
+impl GaussianMaskConfig {
+    /// The value at one step from the centre that the narrowest window may have.
+    pub const MIN_ATTENUATION_AT_STEP: f64 = 0.1;
+    /// The value at the edge that the widest window may have.
+    pub const MAX_ATTENUATION_AT_LIMIT: f64 = 0.95;
+
+    /// The original's bounds for a grid built for `l_cache` points: at least 0.1 one step from the
+    /// centre, at most 0.95 at the edge.
+    pub fn new(num_channels: usize, l_cache: &[usize]) -> Self {
+        let longest = l_cache.iter().copied().max().unwrap_or(2).max(2);
+        let step = 2.0 / (2 * longest - 2) as f64;
+        Self {
+            data_dim: l_cache.len(),
+            num_channels,
+            min_std: gaussian_std(Self::MIN_ATTENUATION_AT_STEP, step),
+            max_std: gaussian_std(Self::MAX_ATTENUATION_AT_LIMIT, 1.0),
+            init_extent: 1.0,
+            parametrization: Parametrization::Direct,
+            block_aligned: false,
+        }
+    }
+
+    /// σ of each channel at init: log-spaced from `min_std` to the σ that falls to 0.1 at the edge.
+    fn start(&self) -> Vec<f64> {
+        let (first, last) = (self.min_std, gaussian_std(Self::MIN_ATTENUATION_AT_STEP, 1.0));
+        let steps = (self.num_channels.max(2) - 1) as f64;
+        let std = |channel: usize| {
+            let between = first * libm::pow(last / first, channel as f64 / steps);
+            (between * self.init_extent).clamp(self.min_std, self.max_std)
+        };
+        let mut stds: Vec<f64> = (0..self.num_channels).map(std).collect();
+        if self.block_aligned {
+            stds.reverse();
+        }
+        stds
+    }
+}
+
+impl MaskConfig {
+    fn sizes(&self) -> [(&'static str, usize); 2] {
+        let (data_dim, num_channels) = match self {
+            Self::Gaussian(config) => (config.data_dim, config.num_channels),
+            Self::Exponential(config) => (config.data_dim, config.num_channels),
+        };
+        [("data_dim", data_dim), ("num_channels", num_channels)]
+    }
+
+    /// Checks that such a mask can exist.
+    ///
+    /// # Errors
+    /// A zero size, or bounds of σ that are not positive or out of order.
+    pub fn validate(&self) -> Result<()> {
+        self.sizes().iter().try_for_each(|(key, size)| at_least_1(key, *size))?;
+        if let Self::Gaussian(config) = self {
+            positive("min_std", config.min_std)?;
+            positive("max_std", config.max_std)?;
+            non_negative("init_extent", config.init_extent)?;
+            if config.max_std < config.min_std {
+                let expected = format!("at least min_std, {}", config.min_std);
+                return Err(Error::config("max_std", expected, config.max_std));
+            }
+        }
+        Ok(())
+    }
+
+    /// The parameter, `std_param` or `weight`, `[D, C]`. It does not decay.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn parameter(&self) -> Result<Parameter> {
+        self.validate()?;
+        let [(_, axes), (_, channels)] = self.sizes();
+        let (name, row): (&str, Vec<f64>) = match self {
+            Self::Gaussian(config) => {
+                let stored = |std: f64| match config.parametrization {
+                    Parametrization::Direct => std,
+                    Parametrization::Log => libm::log(std),
+                    Parametrization::Softplus => libm::log(libm::expm1(std)),
+                };
+                ("std_param", config.start().into_iter().map(stored).collect())
+            }
+            Self::Exponential(_) => {
+                let (first, last) = (2.3 / axes as f64, 13.81 / axes as f64);
+                let steps = (channels.max(2) - 1) as f64;
+                (
+                    "weight",
+                    (0..channels)
+                        .map(|channel| first + (last - first) * channel as f64 / steps)
+                        .collect(),
+                )
+            }
+        };
+        let values = std::iter::repeat_n(row, axes).flatten().collect();
+        Ok(Parameter::new(name, &[axes, channels], Init::Values { values }, WeightDecay::None))
+    }
+}
+
+impl Mask {
+    /// Builds the mask from `vb`, loading or initialising its parameter.
+    ///
+    /// # Errors
+    /// If the configuration is not valid, or the builder holds the parameter in another shape.
+    pub fn new(config: &MaskConfig, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { config: config.clone(), parameter: config.parameter()?.build(&vb)? })
+    }
+
+    /// Multiplies the kernel, in float32 at least, and returns the kernel's dtype.
+    ///
+    /// # Shapes
+    /// grid `[1, *G, D]`, kernel `[B, *G, C]` → `[B, *G, C]`
+    ///
+    /// # Errors
+    /// If the grid or the kernel is of another shape.
+    pub fn apply(&self, grid: &Tensor, kernel: &Tensor) -> Result<Tensor> {
+        let (axes, channels) = self.parameter.dims2()?;
+        let wide = if kernel.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        if grid.dims().last() != Some(&axes) {
+            return Err(Error::tensor(
+                "grid",
+                format!("shape [1, *G, {axes}]"),
+                format!("{:?}", grid.dims()),
+            ));
+        }
+        let points = &grid.dims()[..grid.rank() - 1];
+        if kernel.rank() != grid.rank()
+            || kernel.dims()[1..grid.rank() - 1] != points[1..]
+            || kernel.dims().last() != Some(&channels)
+        {
+            let expected = format!(
+                "shape [B, {}{channels}]",
+                points[1..].iter().map(|size| format!("{size}, ")).collect::<String>()
+            );
+            return Err(Error::tensor("kernel", expected, format!("{:?}", kernel.dims())));
+        }
+        let positions = grid.to_dtype(wide)?.reshape(((), axes))?;
+        let parameter = self.parameter.to_dtype(wide)?;
+        let exponent = match &self.config {
+            MaskConfig::Gaussian(config) => {
+                let std = match config.parametrization {
+                    Parametrization::Direct => parameter,
+                    Parametrization::Log => parameter.exp()?,
+                    Parametrization::Softplus => softplus(&parameter)?,
+                };
+                let std = std.clamp(config.min_std, config.max_std)?;
+                (positions.sqr()?.matmul(&std.sqr()?.recip()?)? * -0.5)?
+            }
+            MaskConfig::Exponential(_) => positions.abs()?.matmul(&parameter.abs()?)?.neg()?,
+        };
+        let mask = exponent.exp()?.reshape([points, &[channels]].concat())?;
+        Ok(kernel.to_dtype(wide)?.broadcast_mul(&mask)?.to_dtype(kernel.dtype())?)
+    }
+}
+
+/// log(1 + exp x), without overflow: max(x, 0) + log(1 + exp(−|x|)).
+fn softplus(x: &Tensor) -> Result<Tensor> {
+    Ok((x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_the_originals() {
+        // The values in the fixtures' configurations: L_cache 6 and 7.
+        let config = GaussianMaskConfig::new(8, &[6, 6]);
+        assert!((config.min_std - 0.09319812035693123).abs() < 1e-15);
+        assert!((config.max_std - 3.122156766261399).abs() < 1e-14);
+        assert!((GaussianMaskConfig::new(8, &[7, 3]).min_std - 0.07766510029744268).abs() < 1e-15);
+    }
+
+    #[test]
+    fn block_aligned_masks_start_in_reverse() {
+        let config = GaussianMaskConfig::new(5, &[6]);
+        let mut reversed = GaussianMaskConfig { block_aligned: true, ..config.clone() }.start();
+        reversed.reverse();
+        assert_eq!(config.start(), reversed);
+        assert_eq!(config.start()[0], config.min_std);
+        assert!((config.start()[4] - gaussian_std(0.1, 1.0)).abs() < 1e-12);
+    }
+}

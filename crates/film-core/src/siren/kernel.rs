@@ -1,0 +1,171 @@
+//! The kernel: grid lengths and conditioning in, a convolution kernel out.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::config::SirenConfig;
+use super::embedding::PositionalEmbedding;
+use super::grid::{grid, points};
+use crate::error::{Error, Result};
+use crate::flops::{Flops, Item};
+use crate::generator::KernelFilmGenerator;
+use crate::ops::linear;
+
+/// What a count is for: at inference a kernel without a generator is a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The kernel is drawn in every step.
+    Training,
+    /// A kernel that nothing modulates is drawn once and for all.
+    Inference,
+}
+
+/// A SIREN that draws a convolution kernel, of any of the types in [`Omega`](super::Omega).
+///
+/// h₀ is the positional embedding; each hidden layer is h ← sin(W h + b), then h ← γ ⊙ h + β; the last one
+/// is linear. With `film_after_pos_embed` the first (γ, β) modulates h₀.
+///
+/// # Shapes
+/// grid lengths L, conditioning `[B, cond_dim]` → kernel `[B, *2L−1, out_dim]`, grid `[1, *2L−1, D]`
+#[derive(Debug, Clone)]
+pub struct SirenKernel {
+    config: SirenConfig,
+    embedding: PositionalEmbedding,
+    hidden: Vec<(Tensor, Option<Tensor>)>,
+    out: (Tensor, Option<Tensor>),
+    generator: Option<KernelFilmGenerator>,
+    dtype: DType,
+    device: Device,
+}
+
+impl SirenKernel {
+    /// Builds the kernel from `vb`: loads `positional_embedding.*`, `hidden_linears.{i}.*`, `out_linear.*`
+    /// and `film_generator.mlp.*`, or initialises them.
+    ///
+    /// # Errors
+    /// If the configuration is not valid, or the builder holds tensors of other shapes.
+    pub fn new(config: &SirenConfig, vb: VarBuilder) -> Result<Self> {
+        config.validate()?;
+        let layer = |name: String| -> Result<(Tensor, Option<Tensor>)> {
+            let weight = config.build_required(&format!("{name}.weight"), &vb)?;
+            Ok((weight, config.build(&format!("{name}.bias"), &vb)?))
+        };
+        let hidden =
+            (0..config.num_layers - 1).map(|index| layer(format!("hidden_linears.{index}")));
+        let generator = config.film_generator.as_ref();
+        Ok(Self {
+            embedding: PositionalEmbedding::new(config, &vb)?,
+            hidden: hidden.collect::<Result<_>>()?,
+            out: layer("out_linear".into())?,
+            generator: generator
+                .map(|film| KernelFilmGenerator::new(film, vb.pp("film_generator")))
+                .transpose()?,
+            config: config.clone(),
+            dtype: vb.dtype(),
+            device: vb.device().clone(),
+        })
+    }
+
+    /// The arguments it was built with.
+    pub fn config(&self) -> &SirenConfig {
+        &self.config
+    }
+
+    /// Draws the kernel. Without conditioning, or without a generator, nothing is modulated and the
+    /// leading axis is 1.
+    ///
+    /// # Shapes
+    /// `lengths` L, one an axis, conditioning `[B, cond_dim]` → kernel `[1 or B, *2L−1, out_dim]` in the
+    /// module's dtype, grid `[1, *2L−1, D]` in float32 or float64
+    ///
+    /// # Errors
+    /// If the lengths do not fit the axes, or the conditioning is of another shape.
+    pub fn forward(
+        &self,
+        lengths: &[usize],
+        conditioning: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor)> {
+        let films = match (&self.generator, conditioning) {
+            (Some(generator), Some(conditioning)) if conditioning.rank() == 2 => {
+                generator.films(conditioning)?
+            }
+            (Some(generator), Some(conditioning)) => {
+                let expected = format!("shape [B, {}]", generator.config().cond_dim);
+                return Err(Error::tensor(
+                    "conditioning",
+                    expected,
+                    format!("{:?}", conditioning.dims()),
+                ));
+            }
+            _ => vec![],
+        };
+        let mut films = films.iter();
+        let grid = grid(lengths, &self.config.l_cache, self.dtype, &self.device)?;
+        let mut h = self.embedding.forward(&grid, self.dtype)?;
+        if self.config.film_after_pos_embed
+            && let Some(film) = films.next()
+        {
+            h = film.apply(&h)?;
+        }
+        for (weight, bias) in &self.hidden {
+            h = linear(&h, weight, bias.as_ref(), "hidden activations")?.sin()?;
+            if let Some(film) = films.next() {
+                h = film.apply(&h)?;
+            }
+        }
+        let (weight, bias) = &self.out;
+        Ok((linear(&h, weight, bias.as_ref(), "hidden activations")?, grid))
+    }
+}
+
+impl SirenConfig {
+    /// What drawing one kernel of these grid lengths costs; [`Flops`] states the convention (a sine is
+    /// 1 FLOP per element). FiLM is a multiply-add per element of each modulated layer.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate), or if a count overflows.
+    pub fn flops(&self, lengths: &[usize], phase: Phase) -> Result<Flops> {
+        self.validate()?;
+        if lengths.len() != self.data_dim {
+            let expected = format!("{} lengths, one for each axis", self.data_dim);
+            return Err(Error::config("grid", expected, format!("{lengths:?}")));
+        }
+        let grid = ("grid points", points(lengths)?);
+        if self.film_generator.is_none() && phase == Phase::Inference {
+            return Flops::new(vec![]);
+        }
+        let parameters = self.parameters()?;
+        let linear = |name: &str, inputs: usize, outputs: usize| -> Result<Item> {
+            let sizes = [grid, ("inputs", inputs), ("outputs", outputs)];
+            let own = parameters
+                .iter()
+                .filter(|parameter| parameter.name.starts_with(&format!("{name}.")));
+            Ok(Item::multiply_adds(name, &sizes)?.with_parameters(&own.collect::<Vec<_>>()))
+        };
+        let sine = |width: usize| Item::elementwise("sine", 1, &[grid, ("width", width)]);
+        let film = |index: usize| {
+            let width = ("kernel_hidden_dim", self.mlp_hidden_dim);
+            Item::multiply_adds(&format!("film.{index}"), &[grid, width])
+                .map(|item| Item { macs: 0, ..item })
+        };
+        let mut items = Vec::new();
+        let mut films = 0..0;
+        if let Some(generator) = &self.film_generator {
+            items.extend(generator.flops()?.under("film_generator"));
+            films = 0..generator.num_film_layers;
+        }
+        items.push(linear("positional_embedding", self.data_dim, self.embedding_dim)?);
+        items.push(sine(self.embedding_dim)?);
+        if self.film_after_pos_embed {
+            items.extend(films.next().map(film).transpose()?);
+        }
+        for index in 0..self.num_layers - 1 {
+            let name = format!("hidden_linears.{index}");
+            items.push(linear(&name, self.layer_input(index), self.mlp_hidden_dim)?);
+            items.push(sine(self.mlp_hidden_dim)?);
+            items.extend(films.next().map(film).transpose()?);
+        }
+        items.push(linear("out_linear", self.layer_input(self.num_layers - 1), self.out_dim)?);
+        Flops::new(items)
+    }
+}

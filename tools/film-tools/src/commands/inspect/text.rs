@@ -1,0 +1,204 @@
+//! The report as text, for people.
+
+use std::io::Write;
+
+use anyhow::Result;
+use film_core::checkpoint::{FoundGenerator, FoundKernel, TensorInfo};
+
+use super::Shown;
+use super::report::{Registers, dtypes, registers};
+use crate::output::{Node, fit, number, size, tree, width, wrap};
+use crate::printer::{self, BOLD, DIM, escape};
+
+/// Adds up to a line: "27 tensors, 69,034 parameters, 270 KiB, F32".
+fn totals<'a>(tensors: impl Iterator<Item = &'a TensorInfo> + Clone) -> String {
+    let parameters = tensors.clone().map(|tensor| tensor.count() as u64).sum();
+    let bytes = tensors.clone().map(|tensor| tensor.bytes).sum();
+    let dtypes: Vec<String> = dtypes(tensors.clone()).into_keys().collect();
+    let kinds = if dtypes.is_empty() { String::new() } else { format!(", {}", dtypes.join(" + ")) };
+    format!(
+        "{}, {} parameters, {}{kinds}",
+        plural(tensors.count(), "tensor"),
+        number(parameters),
+        size(bytes)
+    )
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{} {noun}{}", number(count as u64), if count == 1 { "" } else { "s" })
+}
+
+pub(super) fn header(out: &mut impl Write, shown: &Shown) -> Result<()> {
+    let checkpoint = shown.checkpoint;
+    writeln!(out, "{BOLD}{}{BOLD:#}", escape(&checkpoint.path().display().to_string()))?;
+    let files = plural(checkpoint.files().len(), "file");
+    writeln!(out, "{files}, {}", totals(checkpoint.tensors().iter()))?;
+    let mut metadata: Vec<(&String, &String)> = checkpoint
+        .files()
+        .iter()
+        .flat_map(film_core::checkpoint::CheckpointFile::metadata)
+        .map(|(key, value)| (key, value))
+        .collect();
+    metadata.sort();
+    metadata.dedup();
+    for (key, value) in metadata {
+        writeln!(
+            out,
+            "{}",
+            fit(&format!("metadata {}: {}", escape(key), escape(value)), printer::columns())
+        )?;
+    }
+    if shown.tensors.len() < checkpoint.tensors().len() {
+        writeln!(out, "shown: {}", totals(shown.tensors.iter().copied()))?;
+    }
+    Ok(writeln!(out)?)
+}
+
+pub(super) fn flat(out: &mut impl Write, shown: &Shown) -> Result<()> {
+    let shape = |tensor: &TensorInfo| format!("{:?}", tensor.shape);
+    let widest = |of: &dyn Fn(&TensorInfo) -> usize| {
+        shown.tensors.iter().map(|tensor| of(tensor)).max().unwrap_or(0)
+    };
+    let (dtypes, shapes) =
+        (widest(&|tensor| tensor.dtype.to_string().len()), widest(&|tensor| shape(tensor).len()));
+    let room = printer::terminal_columns()
+        .map(|columns| columns.saturating_sub(dtypes + shapes + 4).max(16));
+    for tensor in &shown.tensors {
+        let name = escape(&tensor.name);
+        let name = room.map_or(name.clone(), |room| fit(&name, room));
+        writeln!(out, "{:dtypes$}  {:shapes$}  {name}", tensor.dtype.to_string(), shape(tensor))?;
+    }
+    Ok(writeln!(out)?)
+}
+
+/// A line of the tree, before it is laid out.
+struct Line {
+    name: String,
+    group: bool,
+    dtype: String,
+    shape: String,
+    parameters: String,
+    share: String,
+}
+
+pub(super) fn folded(out: &mut impl Write, shown: &Shown) -> Result<()> {
+    let total: u64 = shown.checkpoint.tensors().iter().map(|tensor| tensor.count() as u64).sum();
+    let mut lines = vec![];
+    for node in tree(&shown.tensors) {
+        gather(&mut lines, &node, 0, 1, total.max(1));
+    }
+    let widest = |of: fn(&Line) -> &str, name: &str| {
+        lines.iter().map(|line| width(of(line))).max().unwrap_or(0).max(name.len())
+    };
+    let dtypes = widest(|line| &line.dtype, "dtype");
+    let shapes = widest(|line| &line.shape, "shape").min(20);
+    let counts = widest(|line| &line.parameters, "parameters");
+    let room = printer::columns().saturating_sub(dtypes + shapes + counts + 6 + 2 * 4).max(12);
+    let names = widest(|line| &line.name, "tensor").min(room);
+    let rest = |dtype: &str, shape: &str, count: &str, share: &str| {
+        format!("  {dtype:dtypes$}  {:shapes$}  {count:>counts$}  {share:>6}", fit(shape, shapes))
+    };
+    writeln!(
+        out,
+        "{BOLD}{:names$}{}{BOLD:#}",
+        "tensor",
+        rest("dtype", "shape", "parameters", "share")
+    )?;
+    for line in &lines {
+        let style = if line.group { BOLD } else { anstyle::Style::new() };
+        let mut name = wrap(&line.name, names);
+        let last = name.pop().unwrap_or_default();
+        for above in name {
+            writeln!(out, "{style}{above}{style:#}")?;
+        }
+        let space = " ".repeat(names.saturating_sub(width(&last)));
+        let rest = rest(&line.dtype, &line.shape, &line.parameters, &line.share);
+        writeln!(out, "{style}{last}{style:#}{space}{rest}")?;
+    }
+    Ok(writeln!(out)?)
+}
+
+/// The lines of a node and all below it. `repeats`: how many times the node itself stands there.
+fn gather(lines: &mut Vec<Line>, node: &Node, depth: usize, repeats: u64, total: u64) {
+    let repeats = repeats * node.repeats;
+    let count = |each: u64| match repeats {
+        1 => number(each),
+        _ => format!("{} × {}", number(repeats), number(each)),
+    };
+    lines.push(Line {
+        name: format!("{}{}", "  ".repeat(depth.min(12)), escape(&node.name())),
+        group: node.tensor.is_none(),
+        dtype: node.tensor.map(|tensor| tensor.dtype.to_string()).unwrap_or_default(),
+        shape: node.tensor.map(|tensor| format!("{:?}", tensor.shape)).unwrap_or_default(),
+        parameters: count(node.parameters),
+        share: format!("{:.1}%", 100.0 * (repeats * node.parameters) as f64 / total as f64),
+    });
+    for child in &node.children {
+        gather(lines, child, depth + 1, repeats, total);
+    }
+}
+
+pub(super) fn generators(out: &mut impl Write, shown: &Shown) -> Result<()> {
+    writeln!(out, "{BOLD}FiLM generators: {}{BOLD:#}", shown.generators.len())?;
+    if shown.discovery.generators().is_empty()
+        && let Some(why) = shown.discovery.near_misses().first()
+    {
+        writeln!(out, "  {DIM}closest: {}{DIM:#}", escape(why))?;
+    }
+    for found in &shown.generators {
+        name(out, found.name())?;
+        let outputs = match (found.num_film_layers, found.kernel_hidden_dim) {
+            (Some(layers), Some(width)) => {
+                format!("num_film_layers {layers} × (γ, β) × kernel_hidden_dim {width}")
+            }
+            _ => format!("{} outputs; kernel_hidden_dim unknown", found.out_dim),
+        };
+        let FoundGenerator { cond_dim, film_hidden_dim, .. } = found;
+        writeln!(out, "    cond_dim {cond_dim} → film_hidden_dim {film_hidden_dim}")?;
+        writeln!(out, "    → {outputs}; {} parameters", number(found.parameters()))?;
+        if let Ok(encoder) = shown.discovery.encoder_of(found) {
+            let Registers { prefix, kind, num_registers } = registers(found.cond_dim, encoder);
+            writeln!(out, "    registers: {}, {kind} of {num_registers}", or_root(prefix))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn kernels(out: &mut impl Write, shown: &Shown) -> Result<()> {
+    writeln!(out, "{BOLD}SIREN kernels: {}{BOLD:#}", shown.kernels.len())?;
+    for found in &shown.kernels {
+        name(out, found.name())?;
+        let FoundKernel { data_dim, embedding_dim, mlp_hidden_dim, num_layers, out_dim, .. } =
+            found;
+        let omega = if found.learnable { "learnable ω" } else { "fixed ω" };
+        writeln!(
+            out,
+            "    {data_dim}-D, {omega}, embedding {embedding_dim} → {} × {mlp_hidden_dim} → {out_dim} channels",
+            num_layers - 1
+        )?;
+        let film = match (&found.generator, found.film_after_pos_embed) {
+            (None, _) => "no FiLM generator",
+            (_, Some(true)) => "film_after_pos_embed",
+            (_, Some(false)) => "no film_after_pos_embed",
+            (_, None) => "film_after_pos_embed unknown",
+        };
+        writeln!(out, "    {film}; {} parameters without the generator", number(found.parameters))?;
+        if let Some(mask) = &found.mask {
+            let kind = if mask.gaussian { "Gaussian" } else { "exponential" };
+            writeln!(out, "    {kind} mask")?;
+        }
+    }
+    Ok(())
+}
+
+/// A part's prefix, on as many lines as it takes.
+fn name(out: &mut impl Write, prefix: &str) -> Result<()> {
+    for line in wrap(&format!("  {}", escape(prefix)), printer::columns()) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+fn or_root(prefix: &str) -> String {
+    if prefix.is_empty() { "(root)".into() } else { escape(prefix) }
+}

@@ -1,0 +1,213 @@
+//! `kernel`: grid lengths and conditioning in, convolution kernels out.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use film_core::checkpoint::{Checkpoint, FoundKernel, KernelSettings};
+use film_core::siren::{SirenConfig, grid};
+use film_core::{Condition, ConditionalKernel};
+use serde::Serialize;
+
+use super::{SCHEMA_VERSION, Usage, device, discover, selection};
+use crate::args::Kernel;
+use crate::chain::{Place, read_rows, row_rank};
+use crate::input::Input;
+use crate::output::{
+    CHUNK_BYTES, Entry, Progress, Target, TensorWriter, number, significant, wrap,
+};
+use crate::printer::{self, BOLD, DIM, escape};
+use crate::stats::{Gatherer, Summary};
+
+#[derive(Serialize)]
+struct Report {
+    schema_version: u32,
+    checkpoint: String,
+    prefix: String,
+    device: String,
+    dtype: &'static str,
+    grid: Vec<usize>,
+    shape: Vec<usize>,
+    modulated: bool,
+    masked: bool,
+    output: Option<String>,
+    kernel: Summary,
+}
+
+pub(crate) fn run(args: &Kernel) -> Result<()> {
+    if args.json && matches!(args.output, Some(Target::Stdout)) {
+        return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
+    }
+    let place = Place { device: device(args.device)?, dtype: args.dtype };
+    let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
+    let discovery = discover(&checkpoint)?;
+    let named = |error| selection(error, &checkpoint);
+    let found = discovery.kernel(args.prefix.as_deref()).map_err(named)?;
+    let settings = settings(args, &checkpoint)?;
+    let mut kernel =
+        ConditionalKernel::load(&checkpoint, found, &settings, place.dtype, &place.device)
+            .map_err(named)?;
+    if args.no_mask {
+        kernel.mask = None;
+    }
+    if args.registers.is_none() {
+        kernel.encoder = None;
+    } else if kernel.encoder.is_none() {
+        let text = format!("holds no register encoder for {}", found.name());
+        return Err(named(film_core::Error::Selection(text)));
+    }
+    let report = draw(args, found, &kernel, &place)?;
+    if report.kernel.non_finite > 0 {
+        let count = number(report.kernel.non_finite);
+        printer::warn(format!(
+            "{count} of the kernels' numbers are NaN or infinite in {}",
+            report.dtype
+        ));
+    }
+    if let Some(path) = &report.output {
+        printer::say(format!("wrote {path}: kernel {:?}, {}", report.shape, report.dtype));
+    }
+    match (&args.output, args.json) {
+        (_, true) => printer::json(&report),
+        (Some(_), false) => Ok(()),
+        (None, false) => print(&report),
+    }
+}
+
+/// What config.json says, and the flags over it.
+fn settings(args: &Kernel, checkpoint: &Checkpoint) -> Result<KernelSettings> {
+    let mut settings = match checkpoint.config()? {
+        Some(config) => {
+            KernelSettings::from_json(&config).map_err(|error| match checkpoint.config_path() {
+                Some(path) => error.in_file(path),
+                None => error,
+            })?
+        }
+        None => KernelSettings::default(),
+    };
+    settings.omega_0 = args.omega_0.or(settings.omega_0);
+    settings.l_cache = args.l_cache.as_ref().map(|lengths| lengths.0.clone()).or(settings.l_cache);
+    settings.film_after_pos_embed = args.film_after_pos_embed.or(settings.film_after_pos_embed);
+    Ok(settings)
+}
+
+/// The input, if there is one, and how many of its axes make a row.
+fn input(args: &Kernel, kernel: &ConditionalKernel) -> Result<Option<(Input, usize)>> {
+    let text = args.conditioning.as_deref().or(args.registers.as_deref());
+    if text.is_none() && args.random.is_none() {
+        return Ok(None);
+    }
+    let Some(film) = &kernel.kernel.config().film_generator else {
+        return Err(
+            Usage("the kernel has no FiLM generator: it takes no conditioning".into()).into()
+        );
+    };
+    let input = match (text, args.random) {
+        (Some(text), _) => Input::open(text)?,
+        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.seed),
+    };
+    let rank = row_rank(kernel.encoder.as_ref(), film.cond_dim, &input)?;
+    if input.shape.len() != rank + 1 {
+        return Err(input.error("one batch axis in front"));
+    }
+    Ok(Some((input, rank)))
+}
+
+/// Draws the kernels chunk by chunk; writes them and sums them up.
+fn draw(
+    args: &Kernel,
+    found: &FoundKernel,
+    kernel: &ConditionalKernel,
+    place: &Place,
+) -> Result<Report> {
+    let config: &SirenConfig = kernel.kernel.config();
+    let lengths = args.grid.0.as_slice();
+    let grid = grid(lengths, &config.l_cache, place.dtype, &Device::Cpu)?;
+    let input = input(args, kernel)?;
+    let rows = input.as_ref().map_or(1, |(input, _)| input.shape[0]);
+    let points = &grid.dims()[1..=lengths.len()];
+    let shape = [&[rows], points, &[config.out_dim]].concat();
+    let each: usize = shape[1..].iter().product();
+    let mut writer = match &args.output {
+        Some(target) => {
+            let entry = |name: &str, dtype: DType, shape: &[usize]| Entry {
+                name: name.into(),
+                dtype: dtype.into(),
+                shape: shape.into(),
+            };
+            let entries = vec![
+                entry("kernel", place.dtype, &shape),
+                entry("grid", grid.dtype(), grid.dims()),
+            ];
+            let mut writer = TensorWriter::create(target, args.force, entries)?;
+            writer.write("grid", 0, &grid)?;
+            Some(writer)
+        }
+        None => None,
+    };
+    let mut gatherer = Gatherer::new(each);
+    let progress = Progress::new(rows, "kernels");
+    let chunk = (CHUNK_BYTES / each.saturating_mul(8).max(1)).max(1);
+    for start in (0..rows).step_by(chunk) {
+        let end = rows.min(start + chunk);
+        let values = input
+            .as_ref()
+            .map(|(input, rank)| read_rows(input, *rank, start..end, place))
+            .transpose()?;
+        let condition = match &values {
+            None => Condition::None,
+            Some(values) if kernel.encoder.is_some() => Condition::Registers(values),
+            Some(values) => Condition::Conditioning(values),
+        };
+        let drawn = kernel.draw(lengths, condition)?.0.flatten_all()?.to_device(&Device::Cpu)?;
+        gatherer.add(&drawn.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+        if let Some(writer) = &mut writer {
+            writer.write("kernel", start * each, &drawn)?;
+        }
+        progress.advance(end - start);
+    }
+    progress.finish();
+    if let Some(writer) = writer {
+        writer.finish()?;
+    }
+    Ok(Report {
+        schema_version: SCHEMA_VERSION,
+        checkpoint: args.checkpoint.display().to_string(),
+        prefix: found.prefix.clone(),
+        device: args.device.to_string(),
+        dtype: args.dtype.as_str(),
+        grid: lengths.to_vec(),
+        shape,
+        modulated: input.is_some(),
+        masked: kernel.mask.is_some(),
+        output: args.output.as_ref().and_then(Target::path).map(|path| path.display().to_string()),
+        kernel: gatherer.summary(),
+    })
+}
+
+fn print(report: &Report) -> Result<()> {
+    let mut out = printer::stdout();
+    let name = if report.prefix.is_empty() { &report.checkpoint } else { &report.prefix };
+    for line in wrap(&escape(name), printer::columns()) {
+        writeln!(out, "{BOLD}{line}{BOLD:#}")?;
+    }
+    let modulated = if report.modulated { "modulated" } else { "not modulated" };
+    let masked = if report.masked { "masked" } else { "not masked" };
+    writeln!(
+        out,
+        "kernel {:?} in {} on {}, {modulated}, {masked}\n",
+        report.shape, report.dtype, report.device
+    )?;
+    let Summary { min, mean, max, std, spread, .. } = report.kernel;
+    for (name, value) in
+        [("min", min), ("mean", mean), ("max", max), ("std", std), ("spread", spread)]
+    {
+        writeln!(out, "{name:<7} {:>10}", value.map_or("–".into(), significant))?;
+    }
+    writeln!(
+        out,
+        "\n{DIM}std: of all numbers; spread: std over the batch, mean over the kernel{DIM:#}"
+    )?;
+    Ok(out.flush()?)
+}
