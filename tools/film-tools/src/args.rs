@@ -297,6 +297,15 @@ pub(crate) struct Kernel {
     /// Leave out the mask
     #[arg(long)]
     pub(crate) no_mask: bool,
+    /// Picture to write: a contact sheet as .png or .svg
+    #[arg(long, value_name = "FILE", value_parser = crate::picture::Picture::parse)]
+    pub(crate) image: Option<crate::picture::Picture>,
+    /// Channels in the picture [default: the first 8]
+    #[arg(long, value_name = "A..B", value_parser = crate::picture::range, requires = "image")]
+    pub(crate) channels: Option<std::ops::Range<usize>>,
+    /// Samples in the picture [default: the first 4]
+    #[arg(long, value_name = "A..B", value_parser = crate::picture::range, requires = "image")]
+    pub(crate) samples: Option<std::ops::Range<usize>>,
     /// File to write: .safetensors, .npz or .json; - for JSON on stdout
     #[arg(long, value_name = "FILE", value_parser = crate::output::Target::parse)]
     pub(crate) output: Option<crate::output::Target>,

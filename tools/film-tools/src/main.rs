@@ -9,6 +9,7 @@ mod chain;
 mod commands;
 mod input;
 mod output;
+mod picture;
 mod printer;
 mod stats;
 

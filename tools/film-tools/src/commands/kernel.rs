@@ -1,10 +1,11 @@
 //! `kernel`: grid lengths and conditioning in, convolution kernels out.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::Result;
-use candle_core::{DType, Device};
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
 use film_core::checkpoint::{Checkpoint, FoundKernel, KernelSettings};
 use film_core::siren::{SirenConfig, grid};
 use film_core::{Condition, ConditionalKernel};
@@ -17,6 +18,7 @@ use crate::input::Input;
 use crate::output::{
     CHUNK_BYTES, Entry, Progress, Target, TensorWriter, number, significant, wrap,
 };
+use crate::picture::{Panel, Sheet};
 use crate::printer::{self, BOLD, DIM, escape};
 use crate::stats::{Gatherer, Summary};
 
@@ -32,6 +34,7 @@ struct Report {
     modulated: bool,
     masked: bool,
     output: Option<String>,
+    image: Option<String>,
     kernel: Summary,
 }
 
@@ -67,6 +70,9 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     }
     if let Some(path) = &report.output {
         printer::say(format!("wrote {path}: kernel {:?}, {}", report.shape, report.dtype));
+    }
+    if let Some(path) = &report.image {
+        printer::say(format!("wrote {path}"));
     }
     match (&args.output, args.json) {
         (_, true) => printer::json(&report),
@@ -146,6 +152,12 @@ fn draw(
         }
         None => None,
     };
+    let mut picture = match &args.image {
+        Some(picture) => {
+            Some((picture, picture.create(args.force)?, sheet(args, found, &grid, &shape)?))
+        }
+        None => None,
+    };
     let mut gatherer = Gatherer::new(each);
     let progress = Progress::new(rows, "kernels");
     let chunk = (CHUNK_BYTES / each.saturating_mul(8).max(1)).max(1);
@@ -160,7 +172,11 @@ fn draw(
             Some(values) if kernel.encoder.is_some() => Condition::Registers(values),
             Some(values) => Condition::Conditioning(values),
         };
-        let drawn = kernel.draw(lengths, condition)?.0.flatten_all()?.to_device(&Device::Cpu)?;
+        let drawn = kernel.draw(lengths, condition)?.0.to_device(&Device::Cpu)?;
+        if let Some((_, _, sheet)) = &mut picture {
+            add_panels(sheet, &drawn, start)?;
+        }
+        let drawn = drawn.flatten_all()?;
         gatherer.add(&drawn.to_dtype(DType::F64)?.to_vec1::<f64>()?);
         if let Some(writer) = &mut writer {
             writer.write("kernel", start * each, &drawn)?;
@@ -170,6 +186,9 @@ fn draw(
     progress.finish();
     if let Some(writer) = writer {
         writer.finish()?;
+    }
+    if let Some((picture, file, sheet)) = picture {
+        picture.write(file, &sheet)?;
     }
     Ok(Report {
         schema_version: SCHEMA_VERSION,
@@ -182,8 +201,51 @@ fn draw(
         modulated: input.is_some(),
         masked: kernel.mask.is_some(),
         output: args.output.as_ref().and_then(Target::path).map(|path| path.display().to_string()),
+        image: args.image.as_ref().map(|picture| picture.path().display().to_string()),
         kernel: gatherer.summary(),
     })
+}
+
+/// An empty sheet for the samples and channels asked for.
+fn sheet(args: &Kernel, found: &FoundKernel, grid: &Tensor, shape: &[usize]) -> Result<Sheet> {
+    let points = &shape[1..shape.len() - 1];
+    if points.len() > 3 {
+        bail!(
+            "--image: pictures are drawn of kernels with up to 3 axes, this one has {}",
+            points.len()
+        );
+    }
+    let choose = |flag: &str, range: &Option<Range<usize>>, first: usize, there: usize| match range
+    {
+        Some(range) if range.end > there => {
+            bail!("--{flag} {}..{}: there are {there}, from 0", range.start, range.end)
+        }
+        Some(range) => Ok(range.clone().collect()),
+        None => Ok((0..there.min(first)).collect::<Vec<usize>>()),
+    };
+    let last = grid.flatten_to(points.len())?.to_dtype(DType::F64)?;
+    let corner = last.get(last.dim(0)? - 1)?.to_vec1::<f64>()?;
+    Ok(Sheet {
+        title: format!("{}: kernels {points:?}", found.name()),
+        samples: choose("samples", &args.samples, 4, shape[0])?,
+        channels: choose("channels", &args.channels, 8, shape[shape.len() - 1])?,
+        panels: vec![],
+        points: points.to_vec(),
+        reach: corner,
+    })
+}
+
+/// Adds the panels of those samples of the sheet that are in the chunk from `start` on.
+fn add_panels(sheet: &mut Sheet, drawn: &Tensor, start: usize) -> Result<()> {
+    let end = start + drawn.dim(0)?;
+    for sample in sheet.samples.iter().filter(|sample| (start..end).contains(sample)) {
+        let kernel = drawn.get(sample - start)?;
+        for &channel in &sheet.channels {
+            let values = kernel.narrow(kernel.rank() - 1, channel, 1)?.flatten_all()?;
+            sheet.panels.push(Panel { values: values.to_dtype(DType::F64)?.to_vec1()? });
+        }
+    }
+    Ok(())
 }
 
 fn print(report: &Report) -> Result<()> {

@@ -1,0 +1,51 @@
+//! A diverging colour map, centred on zero, whose brightness only rises: it reads in grey as well.
+
+/// Red, green, blue.
+pub(crate) type Rgb = [u8; 3];
+
+pub(crate) const BLACK: Rgb = [0x22, 0x22, 0x22];
+pub(crate) const GREY: Rgb = [0x99, 0x99, 0x99];
+pub(crate) const WHITE: Rgb = [0xff, 0xff, 0xff];
+/// Of lines in plots.
+pub(crate) const INK: Rgb = [0x1b, 0x3f, 0x8b];
+
+/// From −1 to 1 at equal steps: dark blue, grey, light yellow.
+const STOPS: [[f64; 3]; 5] = [
+    [8.0, 29.0, 88.0],
+    [58.0, 92.0, 158.0],
+    [143.0, 143.0, 143.0],
+    [236.0, 182.0, 92.0],
+    [255.0, 250.0, 208.0],
+];
+
+/// The colour of `value` on a scale that ends at ±`limit`; white where it is not a number.
+pub(crate) fn colour(value: f64, limit: f64) -> Rgb {
+    if value.is_nan() {
+        return WHITE;
+    }
+    let share = if limit > 0.0 { (value / limit).clamp(-1.0, 1.0) } else { 0.0 };
+    let position = (share + 1.0) / 2.0 * (STOPS.len() - 1) as f64;
+    let below = (position.floor() as usize).min(STOPS.len() - 2);
+    let part = position - below as f64;
+    std::array::from_fn(|channel| {
+        let (from, to) = (STOPS[below][channel], STOPS[below + 1][channel]);
+        (from + (to - from) * part).round() as u8
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brightness_only_rises() {
+        let brightness = |value: f64| {
+            let [red, green, blue] = colour(value, 1.0).map(f64::from);
+            0.2126 * red + 0.7152 * green + 0.0722 * blue
+        };
+        let steps: Vec<f64> = (-50..=50).map(|step| brightness(f64::from(step) / 50.0)).collect();
+        assert!(steps.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(colour(0.0, 1.0), [143, 143, 143]);
+        assert_eq!(colour(7.0, 1.0), colour(1.0, 1.0));
+    }
+}
