@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! registers [B, R, C] ─ pooling ─▶ conditioning [B, cond_dim] ─ generator ─▶ L × (γ, β) [B, H]
+//! grid lengths L ─ SIREN, modulated by (γ, β) ─▶ kernel [B, *2L−1, out_dim] ─▶ mask
 //! ```
 //!
 //! ```
@@ -32,7 +33,8 @@
 //!
 //! # Numbers
 //! - A module computes in the dtype of its [`VarBuilder`](candle_nn::VarBuilder) on its device, and its
-//!   inputs must be of that dtype. Register pooling alone sums in float32 at least.
+//!   inputs must be of that dtype. Register pooling, the grid, the positional embedding and masks are
+//!   computed in float32 at least.
 //! - Against a float64 computation of the same stored weights, the outputs in float32 differ by no
 //!   more than 1e-6 of the largest |value|, in float64 by no more than 1e-12.
 //! - GELU is the exact one, x · Φ(x), not the tanh approximation.
