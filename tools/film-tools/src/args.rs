@@ -260,10 +260,11 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("kernel_input"), after_help = "\
 Examples:
-  film-tools kernel DIR --prefix blocks.0 --grid 15x15 --random 4
-  film-tools kernel DIR --prefix blocks.0 --grid 15x15 \\
-      --registers io.safetensors:registers --output kernels.safetensors
-  film-tools kernel model.safetensors --grid 8 --l-cache 8 --omega-0 30")]
+  film-tools kernel tests/fixtures/hybrid_model --prefix blocks.0 --grid 15x15 \\
+      --random 4 --image kernels.png
+  film-tools kernel tests/fixtures/siren_kernel/1d --grid 12 --output kernel.npz
+  film-tools kernel tests/fixtures/siren_kernel/3d/model.safetensors \\
+      --grid 4x3x2 --l-cache 4 --json")]
 pub(crate) struct Kernel {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,

@@ -1,4 +1,4 @@
-//! A NumPy .npy file, read by ranges.
+//! A NumPy .npy file (NEP 1), read by ranges.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use npyz::{DType as NpyType, Endianness, Order, TypeChar};
+
+/// NumPy's own headers are a few hundred bytes long.
+const MAX_HEADER: usize = 1 << 16;
 
 /// An array of numbers.
 #[derive(Debug)]
@@ -15,11 +17,20 @@ pub(crate) struct Array {
     pub(crate) shape: Vec<usize>,
     path: PathBuf,
     file: File,
+    /// Where the numbers begin.
     data: u64,
     dtype: DType,
     big_endian: bool,
     /// A column-major array, put into row-major order.
     turned: Option<Tensor>,
+}
+
+/// The header's three entries.
+#[derive(Debug, PartialEq)]
+struct Header {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
 }
 
 impl Array {
@@ -29,35 +40,27 @@ impl Array {
             bail!("{}: not a regular file", path.display());
         }
         let mut file = File::open(path).with_context(name)?;
-        let header = npyz::NpyHeader::from_reader(&mut file).map_err(|error| {
-            anyhow::anyhow!("{}: not a valid .npy file: {error}", path.display())
-        })?;
+        let invalid = || format!("{}: not a valid .npy file", path.display());
+        let header = read_header(&mut file).with_context(invalid)?;
         let data = file.stream_position().with_context(name)?;
-        let found = header.dtype();
-        let Some((dtype, big_endian)) = number_type(&found) else {
-            bail!(
-                "{}: expected floating-point or integer numbers, found dtype {}",
-                path.display(),
-                found.descr()
-            );
+        let Header { descr, fortran_order, shape } = header;
+        let Some((dtype, big_endian)) = number_type(&descr) else {
+            let expected = "expected floating-point or integer numbers";
+            bail!("{}: {expected}, found dtype {descr}", path.display());
         };
-        let count = header
-            .shape()
+        let bytes = shape
             .iter()
-            .try_fold(dtype.size_in_bytes() as u64, |bytes, size| bytes.checked_mul(*size));
+            .try_fold(dtype.size_in_bytes() as u64, |bytes, &size| bytes.checked_mul(size as u64));
         let there = file.metadata().with_context(name)?.len().saturating_sub(data);
-        if count != Some(there) {
-            let shape = header.shape();
+        if bytes != Some(there) {
             bail!(
-                "{}: shape {shape:?} of {} does not take the {there} bytes of data there are",
-                path.display(),
-                found.descr()
+                "{}: shape {shape:?} of {descr} does not take the {there} bytes of data there are",
+                path.display()
             );
         }
-        let shape = header.shape().iter().map(|&size| size as usize).collect();
         let turned = None;
         let mut array = Self { shape, path: path.into(), file, data, dtype, big_endian, turned };
-        if header.order() == Order::Fortran && array.shape.len() > 1 {
+        if fortran_order && array.shape.len() > 1 {
             array.turned = Some(array.turn()?);
         }
         Ok(array)
@@ -89,19 +92,99 @@ impl Array {
     }
 }
 
-/// candle's name of a NumPy dtype, and whether its bytes are in big-endian order.
-fn number_type(dtype: &NpyType) -> Option<(DType, bool)> {
-    let NpyType::Plain(text) = dtype else { return None };
-    let number = match (text.type_char(), text.size_field()) {
-        (TypeChar::Float, 2) => DType::F16,
-        (TypeChar::Float, 4) => DType::F32,
-        (TypeChar::Float, 8) => DType::F64,
-        (TypeChar::Int, 2) => DType::I16,
-        (TypeChar::Int, 4) => DType::I32,
-        (TypeChar::Int, 8) => DType::I64,
-        (TypeChar::Uint, 1) => DType::U8,
-        (TypeChar::Uint, 4) => DType::U32,
+/// Reads up to where the numbers begin.
+fn read_header(file: &mut impl Read) -> Result<Header> {
+    let mut start = [0; 8];
+    file.read_exact(&mut start).context("it is too short")?;
+    if start[..6] != *b"\x93NUMPY" {
+        bail!("it does not begin with \\x93NUMPY");
+    }
+    let length = match start[6] {
+        1 => {
+            let mut length = [0; 2];
+            file.read_exact(&mut length).context("it is too short")?;
+            usize::from(u16::from_le_bytes(length))
+        }
+        2 | 3 => {
+            let mut length = [0; 4];
+            file.read_exact(&mut length).context("it is too short")?;
+            u32::from_le_bytes(length) as usize
+        }
+        version => bail!("version {version} is unknown"),
+    };
+    if length > MAX_HEADER {
+        bail!("its header claims {length} bytes");
+    }
+    let mut text = vec![0; length];
+    file.read_exact(&mut text).context("it is too short")?;
+    let text = String::from_utf8(text).context("its header is no text")?;
+    parse(text.trim()).with_context(|| format!("its header is {:?}", text.trim()))
+}
+
+/// The entries of a Python dictionary as NumPy writes it: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
+fn parse(text: &str) -> Option<Header> {
+    let entry = |key: &str| {
+        let (_, rest) = text.split_once(&format!("'{key}':"))?;
+        Some(rest.trim_start())
+    };
+    let descr = entry("descr")?;
+    let descr = match descr.strip_prefix('\'') {
+        Some(descr) => format!("'{}'", descr.split_once('\'')?.0),
+        // A structured dtype: a list of fields.
+        None if descr.starts_with('[') => format!("{}]", descr.split_once(']')?.0),
+        None => return None,
+    };
+    let fortran_order = match entry("fortran_order")? {
+        rest if rest.starts_with("True") => true,
+        rest if rest.starts_with("False") => false,
         _ => return None,
     };
-    Some((number, text.endianness() == Endianness::Big))
+    let (shape, _) = entry("shape")?.strip_prefix('(')?.split_once(')')?;
+    let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
+    let shape = sizes.map(|size| size.parse().ok()).collect::<Option<_>>()?;
+    Some(Header { descr, fortran_order, shape })
+}
+
+/// candle's name of a NumPy dtype, and whether its bytes are in big-endian order.
+fn number_type(descr: &str) -> Option<(DType, bool)> {
+    let descr = descr.strip_prefix('\'')?.strip_suffix('\'')?;
+    let order = descr.chars().next().filter(|order| matches!(order, '<' | '>' | '=' | '|'))?;
+    let dtype = match &descr[1..] {
+        "f2" => DType::F16,
+        "f4" => DType::F32,
+        "f8" => DType::F64,
+        "i2" => DType::I16,
+        "i4" => DType::I32,
+        "i8" => DType::I64,
+        "u1" => DType::U8,
+        "u4" => DType::U32,
+        _ => return None,
+    };
+    Some((dtype, order == '>'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_as_numpy_writes_them() {
+        let header = |descr: &str, fortran_order, shape: &[usize]| {
+            Some(Header { descr: descr.into(), fortran_order, shape: shape.into() })
+        };
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
+        assert_eq!(parse(text), header("'<f4'", false, &[2, 3]));
+        let text = "{'shape': (7,), 'fortran_order': True, 'descr': '>f8'}";
+        assert_eq!(parse(text), header("'>f8'", true, &[7]));
+        let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (), }";
+        assert_eq!(parse(text), header("'<f4'", false, &[]));
+        for broken in [
+            "",
+            "{}",
+            "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}",
+            "{'descr': '<f4', 'fortran_order': True, 'shape': (-2,)}",
+        ] {
+            assert_eq!(parse(broken), None, "{broken}");
+        }
+    }
 }

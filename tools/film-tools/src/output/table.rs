@@ -178,7 +178,7 @@ mod tests {
     fn long_names_break_behind_dots() {
         assert_eq!(wrap("  ab.cd.ef", 20), ["  ab.cd.ef"]);
         assert_eq!(wrap("  ab.cd.ef", 9), ["  ab.cd.", "      ef"]);
-        assert_eq!(wrap("abcdefghi.j", 8), ["abcd…hi.", "    j"]);
+        assert_eq!(wrap("abcdefghi.j", 8), ["abc…ghi.", "    j"]);
     }
 
     #[test]
