@@ -1,4 +1,5 @@
 //! The command line, as clap reads it.
+#![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
 use std::path::PathBuf;
 
