@@ -1,1 +1,18 @@
+//! The program, run as people run it: what it prints, what it writes, and how it says no.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+mod damage;
+mod errors;
+mod errors_input;
+mod errors_output;
+mod formats;
+mod help;
+mod init;
+mod kernel;
+mod parity;
+mod pipes;
+mod reports;
+mod rows;
+mod snapshots;
+mod support;
+mod terminal;

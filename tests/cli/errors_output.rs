@@ -1,0 +1,160 @@
+//! Outputs that cannot be written: what is there stays, and nothing is left behind.
+
+use std::path::Path;
+
+use tempfile::tempdir;
+
+use crate::support::{assert_same, film_tools, fixture, listing, refused, safetensors, save};
+
+const FORMATS: [&str; 3] = ["o.safetensors", "o.npz", "o.json"];
+
+/// `run` to this output.
+fn run<'a>(checkpoint: &'a str, output: &'a str) -> [&'a str; 6] {
+    ["run", checkpoint, "--random", "2", "--output", output]
+}
+
+fn generator() -> String {
+    fixture("generator/small_8x4x2_h6")
+}
+
+#[test]
+fn existing_files_are_kept_unless_forced() {
+    let checkpoint = generator();
+    for output in FORMATS {
+        let folder = tempdir().unwrap();
+        let path = folder.path();
+        std::fs::write(path.join(output), "mine").unwrap();
+        let line = refused(path, &run(&checkpoint, output));
+        assert_eq!(line, format!("{output}: exists already: --force replaces it"));
+        assert_eq!(std::fs::read(path.join(output)).unwrap(), b"mine");
+
+        let forced = [run(&checkpoint, output).as_slice(), &["--force"]].concat();
+        let outcome = film_tools(path, &forced);
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert_ne!(std::fs::read(path.join(output)).unwrap(), b"mine");
+        assert_eq!(listing(path), [output]);
+    }
+}
+
+#[test]
+fn a_failed_run_keeps_the_old_file_even_if_forced() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(path.join("bad.json"), "[1, 2").unwrap();
+    let checkpoint = generator();
+    for output in FORMATS {
+        std::fs::write(path.join(output), "mine").unwrap();
+        let run = ["run", &checkpoint, "--conditioning", "bad.json", "--output", output, "--force"];
+        let line = refused(path, &run);
+        assert!(line.starts_with("bad.json: "), "{line}");
+        assert_eq!(std::fs::read(path.join(output)).unwrap(), b"mine");
+    }
+}
+
+#[test]
+fn an_input_may_be_replaced_by_its_own_output() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let case = fixture("generator/small_8x4x2_h6/io.safetensors");
+    save(path.join("c.safetensors"), &[("c", &safetensors(case)["conditioning"])]);
+    let checkpoint = generator();
+    let run = |output: &str| {
+        let run = ["run", &checkpoint, "--conditioning", "c.safetensors", "--chunk", "1"];
+        let outcome =
+            film_tools(path, &[run.as_slice(), &["--output", output, "--force"]].concat());
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        safetensors(path.join(output))
+    };
+    let expected = run("o.safetensors");
+    assert_same(&run("c.safetensors"), &expected);
+}
+
+#[test]
+fn places_where_no_file_can_be() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let checkpoint = generator();
+    std::fs::write(path.join("file"), "").unwrap();
+    for output in FORMATS {
+        for (directory, problem) in [("gone", "No such file"), ("file", "Not a directory")] {
+            let output = format!("{directory}/{output}");
+            let line = refused(path, &run(&checkpoint, &output));
+            assert!(line.starts_with(&format!("{output}: ")) && line.contains(problem), "{line}");
+        }
+        std::fs::create_dir(path.join(output)).unwrap();
+        for force in [&[][..], &["--force"]] {
+            let line = refused(path, &[run(&checkpoint, output).as_slice(), force].concat());
+            assert_eq!(line, format!("{output}: exists and is not a regular file"));
+        }
+        assert!(path.join(output).is_dir());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_may_not_be_written_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let closed = path.join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o555)).unwrap();
+    // Root writes everywhere.
+    if std::fs::write(closed.join("probe"), "").is_err() {
+        let checkpoint = generator();
+        for output in FORMATS {
+            let output = format!("closed/{output}");
+            let line = refused(path, &run(&checkpoint, &output));
+            assert_eq!(line, format!("{output}: cannot create: Permission denied"));
+        }
+    }
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_kept() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("store")).unwrap();
+    std::fs::write(path.join("store/real.json"), "mine").unwrap();
+    std::os::unix::fs::symlink("store/real.json", path.join("o.json")).unwrap();
+    let checkpoint = generator();
+    let line = refused(path, &run(&checkpoint, "o.json"));
+    assert_eq!(line, "o.json: exists already: --force replaces it");
+    let forced = [run(&checkpoint, "o.json").as_slice(), &["--force"]].concat();
+    assert_eq!(film_tools(path, &forced).code, 0);
+    assert!(path.join("o.json").symlink_metadata().unwrap().is_symlink());
+    let written = std::fs::read_to_string(path.join("store/real.json")).unwrap();
+    assert!(written.contains("gamma.0"), "{written}");
+    assert_eq!(listing(path), ["o.json", "store", "store/real.json"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn modes_are_those_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempdir().unwrap();
+    let mode = |name: &str| -> u32 {
+        let metadata = folder.path().join(name).metadata().unwrap();
+        metadata.permissions().mode() & 0o7777
+    };
+    std::fs::File::create(folder.path().join("plain")).unwrap();
+    let checkpoint = generator();
+    for output in FORMATS {
+        assert_eq!(film_tools(folder.path(), &run(&checkpoint, output)).code, 0);
+        assert_eq!(mode(output), mode("plain"), "{output}");
+    }
+}
+
+#[test]
+fn a_batch_beyond_any_file_is_refused() {
+    let folder = tempdir().unwrap();
+    let checkpoint = generator();
+    let run = ["run", &checkpoint, "--random", "18446744073709551615", "--output"];
+    for output in FORMATS {
+        let line = refused(folder.path(), &[run.as_slice(), &[output]].concat());
+        assert!(line.contains("overflows"), "{line}");
+    }
+    assert!(Path::new(&checkpoint).is_dir());
+}
