@@ -108,7 +108,7 @@ fn files_that_cannot_be_opened() {
     std::os::unix::fs::symlink("loop.safetensors", path.join("loop.safetensors")).unwrap();
     assert_refused(path, "loop.safetensors", "loop.safetensors", "ymbolic link");
     let locked = path.join("locked.safetensors");
-    std::fs::set_permissions(&locked, PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o000)).unwrap();
     // Root reads everything.
     if std::fs::File::open(&locked).is_err() {
         assert_refused(path, "locked.safetensors", "locked.safetensors", "Permission denied");
@@ -176,7 +176,7 @@ fn tensors_that_make_no_generator() {
         let mut without = GENERATOR.to_vec();
         without.remove(index);
         let mut misshapen = GENERATOR.to_vec();
-        let shape: &[usize] = &[[8, 6].as_slice(), &[7], &[6, 16], &[17]][index];
+        let shape: &[usize] = [[8, 6].as_slice(), &[7], &[6, 16], &[17]][index];
         misshapen[index].1 = shape;
         for tensors in [without, misshapen] {
             let folder = folder(&[("bad.safetensors", &zeros(&tensors))]);

@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn no_rows_give_no_rows() {
-        let x = Tensor::zeros((0, 3, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let weight = Tensor::zeros((5, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let x = Tensor::zeros((0, 3, 4), DType::F32, &Device::Cpu).unwrap();
+        let weight = Tensor::zeros((5, 4), DType::F32, &Device::Cpu).unwrap();
         assert_eq!(linear(&x, &weight, None, "x").unwrap().dims(), [0, 3, 5]);
     }
 
