@@ -1,1 +1,16 @@
 //! The library against reference numbers, properties and malformed files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod checkpoint;
+mod conditional;
+mod discovery;
+mod film;
+mod flops;
+mod gradients;
+mod init;
+mod malformed;
+mod parity;
+mod shapes;
+mod siren;
+mod support;
+mod weight_decay;

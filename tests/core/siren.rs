@@ -222,7 +222,7 @@ fn counts_are_the_originals() {
         }
         let counts = config.flops(&lengths, Phase::Training).unwrap();
         let parameters: u64 =
-            config.parameters().unwrap().iter().map(|parameter| parameter.count()).sum();
+            config.parameters().unwrap().iter().map(film_core::Parameter::count).sum();
         assert_eq!(counts.parameters(), parameters);
         cases += 1;
     }
