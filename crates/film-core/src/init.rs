@@ -256,6 +256,13 @@ mod tests {
     }
 
     #[test]
+    fn streams_are_the_same_everywhere() {
+        let mut stream = Stream::new(7, "mlp.0.weight");
+        let drawn = [stream.next_u64(), stream.normal().to_bits(), stream.normal().to_bits()];
+        assert_eq!(drawn, [4105063691837885732, 4583047081115443181, 4601008087802548394]);
+    }
+
+    #[test]
     fn normal_numbers_have_the_moments_of_the_normal_distribution() {
         let mut stream = Stream::new(7, "x");
         let n = 200_000;

@@ -159,3 +159,34 @@ pub fn to_le_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
         other => return Err(Error::tensor("tensor", "a dtype that can be stored", other.as_str())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_tensors_come_first_then_names() {
+        let tensor = |name: &str, dtype| (name.to_string(), dtype, vec![2]);
+        let layout = Layout::new([
+            tensor("b", Dtype::F32),
+            tensor("c", Dtype::F16),
+            tensor("a", Dtype::F32),
+            tensor("d", Dtype::F64),
+        ]);
+        let layout = layout.unwrap();
+        let (length, text) = layout.header().split_at(8);
+        assert_eq!(u64::from_le_bytes(length.try_into().unwrap()), text.len() as u64);
+        assert_eq!(layout.header().len() % 8, 0);
+        let text = std::str::from_utf8(text).unwrap().trim_end();
+        assert_eq!(
+            text,
+            "{\"__metadata__\":{\"format\":\"pt\"},\
+             \"d\":{\"dtype\":\"F64\",\"shape\":[2],\"data_offsets\":[0,16]},\
+             \"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[16,24]},\
+             \"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[24,32]},\
+             \"c\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[32,36]}}"
+        );
+        assert_eq!(layout.place("b").unwrap().0, layout.header().len() as u64 + 24);
+        assert!(Layout::new([tensor("a", Dtype::F32), tensor("a", Dtype::F16)]).is_err());
+    }
+}
