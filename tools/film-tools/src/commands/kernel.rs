@@ -129,6 +129,7 @@ fn draw(
 ) -> Result<Report> {
     let config: &SirenConfig = kernel.kernel.config();
     let lengths = args.grid.0.as_slice();
+    check_memory(config, lengths)?;
     let grid = grid(lengths, &config.l_cache, place.dtype, &Device::Cpu)?;
     let input = input(args, kernel)?;
     let rows = input.as_ref().map_or(1, |(input, _)| input.shape[0]);
@@ -204,6 +205,21 @@ fn draw(
         image: args.image.as_ref().map(|picture| picture.path().display().to_string()),
         kernel: gatherer.summary(),
     })
+}
+
+/// An error where one kernel could not be held in memory: its numbers, their statistics, and two layers
+/// of hidden activations.
+fn check_memory(config: &SirenConfig, lengths: &[usize]) -> Result<()> {
+    let widest = config.embedding_dim.max(config.mlp_hidden_dim).saturating_mul(2);
+    let numbers = config.out_dim.saturating_mul(5).saturating_add(widest);
+    let points = lengths.iter().fold(1usize, |points, length| {
+        points.saturating_mul(length.saturating_mul(2).saturating_sub(1))
+    });
+    let bytes = points.saturating_mul(numbers).saturating_mul(8);
+    if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
+        bail!("--grid {lengths:?}: not enough memory for kernels of {points} points");
+    }
+    Ok(())
 }
 
 /// An empty sheet for the samples and channels asked for.

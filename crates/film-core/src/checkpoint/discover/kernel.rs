@@ -123,11 +123,7 @@ fn mask(checkpoint: &Checkpoint, parent: &str, channels: usize) -> Option<FoundM
 impl FoundKernel {
     /// Gives the kernel the generator inside it, which settles `film_after_pos_embed` where the number of
     /// pairs does: as many as hidden layers means no, one more means yes.
-    pub(super) fn adopt(&mut self, generators: &[FoundGenerator]) {
-        let inside = join(&self.prefix, "film_generator");
-        let Some(generator) = generators.iter().find(|found| found.prefix == inside) else {
-            return;
-        };
+    pub(super) fn adopt(&mut self, generator: &FoundGenerator) {
         let pairs = generator.num_film_layers.or_else(|| {
             let width = 2 * self.mlp_hidden_dim;
             generator.out_dim.is_multiple_of(width).then(|| generator.out_dim / width)

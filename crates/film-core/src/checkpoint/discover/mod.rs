@@ -6,12 +6,14 @@ mod kernel;
 mod names;
 mod settings;
 
+use std::collections::HashMap;
+
 use super::Checkpoint;
 use crate::error::{Error, Result};
 use encoder::encoder;
 use generator::{NAMES, generator};
 use kernel::kernel;
-use names::{join, parent, segments};
+use names::{join, parent, parent_of};
 
 pub use encoder::{Encoder, FoundEncoder};
 pub use generator::FoundGenerator;
@@ -25,6 +27,8 @@ pub struct Discovery {
     generators: Vec<FoundGenerator>,
     kernels: Vec<FoundKernel>,
     encoders: Vec<FoundEncoder>,
+    /// The encoders that stand right in a module, by the module's prefix.
+    encoders_in: HashMap<String, Vec<usize>>,
     near_misses: Vec<String>,
     kernel_misses: Vec<String>,
 }
@@ -36,6 +40,7 @@ impl Discovery {
             generators: vec![],
             kernels: vec![],
             encoders: vec![],
+            encoders_in: HashMap::new(),
             near_misses: vec![],
             kernel_misses: vec![],
         };
@@ -66,13 +71,18 @@ impl Discovery {
 
     /// Ties each kernel to its generator and to the register encoder that feeds it.
     fn tie(&mut self) {
+        for (index, encoder) in self.encoders.iter().enumerate() {
+            self.encoders_in.entry(parent_of(&encoder.prefix).into()).or_default().push(index);
+        }
+        let generators: HashMap<&str, &FoundGenerator> =
+            self.generators.iter().map(|found| (found.prefix.as_str(), found)).collect();
         let mut kernels = std::mem::take(&mut self.kernels);
         for kernel in &mut kernels {
-            kernel.adopt(&self.generators);
-            kernel.encoder = kernel
-                .generator
-                .as_ref()
-                .and_then(|generator| self.encoder_of(generator).ok().cloned());
+            let inside = join(&kernel.prefix, "film_generator");
+            if let Some(generator) = generators.get(inside.as_str()) {
+                kernel.adopt(generator);
+                kernel.encoder = self.encoder_of(generator).ok().cloned();
+            }
         }
         self.kernels = kernels;
     }
@@ -131,20 +141,20 @@ impl Discovery {
     /// # Errors
     /// If there is none.
     pub fn encoder_of(&self, generator: &FoundGenerator) -> Result<&FoundEncoder> {
-        let path = segments(&generator.prefix);
-        let scope = |encoder: &FoundEncoder| {
-            let mut scope = segments(&encoder.prefix);
-            scope.pop();
-            path.starts_with(&scope).then_some(scope.len())
-        };
-        let feeding = self.encoders.iter().filter(|encoder| encoder.yields(generator.cond_dim));
-        let nearest = feeding.filter_map(|encoder| Some((scope(encoder)?, encoder)));
-        nearest.max_by_key(|(depth, _)| *depth).map(|(_, encoder)| encoder).ok_or_else(|| {
-            let name = generator.name();
-            Error::Selection(format!(
-                "holds no register encoder (`logits` or `compress.weight`) for {name}"
-            ))
-        })
+        let feeds = |encoder: &&FoundEncoder| encoder.yields(generator.cond_dim);
+        let mut scope = generator.prefix.as_str();
+        loop {
+            let inside = self.encoders_in.get(scope).into_iter().flatten();
+            if let Some(encoder) = inside.map(|index| &self.encoders[*index]).find(feeds) {
+                return Ok(encoder);
+            }
+            if scope.is_empty() {
+                let name = generator.name();
+                let what = "register encoder (`logits` or `compress.weight`)";
+                return Err(Error::Selection(format!("holds no {what} for {name}")));
+            }
+            scope = parent_of(scope);
+        }
     }
 }
 
