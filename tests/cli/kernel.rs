@@ -158,6 +158,14 @@ fn counts_cover_the_whole_kernel() {
     let checkpoint = fixture("siren_kernel/2d_production");
     let said = report(folder.path(), &["flops", &checkpoint, "--grid", "7x7", "--json"]);
     assert_eq!(said["flops_per_sample"], production.unwrap()["training"]);
+    assert_eq!(said["inference_flops_per_sample"], said["flops_per_sample"]);
+    // Not modulated, a kernel is a constant.
+    let checkpoint = fixture("siren_kernel/2d_unconditioned");
+    let said = report(folder.path(), &["flops", &checkpoint, "--grid", "5x5", "--json"]);
+    assert_eq!(
+        (&said["flops_per_sample"], &said["inference_flops_per_sample"]),
+        (&33048.into(), &0.into())
+    );
     // With registers in front: 3R + 2RC more.
     let hybrid = fixture("hybrid_model");
     let said = report(

@@ -25,6 +25,9 @@ struct Report<'a> {
     grid: Option<&'a [usize]>,
     config: Value,
     flops_per_sample: u64,
+    /// Of a kernel: 0 where nothing modulates it, since it is then a constant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inference_flops_per_sample: Option<u64>,
     macs_per_sample: u64,
     parameters: u64,
     batch: usize,
@@ -64,10 +67,12 @@ struct Subject {
     sizes: Vec<(&'static str, usize)>,
     config: Value,
     counts: Counts,
+    inference: Option<u64>,
 }
 
 pub(crate) fn run(args: &Flops) -> Result<()> {
-    let Subject { prefix, sizes, config, counts } = match (&args.checkpoint, &args.grid) {
+    let Subject { prefix, sizes, config, counts, inference } = match (&args.checkpoint, &args.grid)
+    {
         (None, _) => generator(None, &args.sizes.config([])?)?,
         (Some(path), None) => {
             let checkpoint = Checkpoint::open(path)?;
@@ -93,6 +98,7 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
         grid: args.grid.as_ref().map(|grid| grid.0.as_slice()),
         config,
         flops_per_sample: counts.total(),
+        inference_flops_per_sample: inference,
         macs_per_sample: counts.macs(),
         parameters: counts.parameters(),
         batch: args.batch,
@@ -111,7 +117,7 @@ fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subjec
         ("num_film_layers", config.num_film_layers),
     ];
     let counts = config.flops().map_err(|error| Usage(error.to_string()))?;
-    Ok(Subject { prefix, sizes, config: serde_json::to_value(config)?, counts })
+    Ok(Subject { prefix, sizes, config: serde_json::to_value(config)?, counts, inference: None })
 }
 
 /// The register encoder, the generator and the SIREN of a kernel. The mask is not counted, as in the
@@ -145,12 +151,10 @@ fn kernel(checkpoint: &Checkpoint, prefix: Option<&str>, grid: &[usize]) -> Resu
         sizes.iter().map(|(key, size)| ((*key).into(), (*size).into())).collect();
     json.insert("film_after_pos_embed".into(), config.film_after_pos_embed.into());
     json.insert("film_generator".into(), serde_json::to_value(&config.film_generator)?);
-    Ok(Subject {
-        prefix: Some(found.name().into()),
-        sizes,
-        config: json.into(),
-        counts: Counts::new(items)?,
-    })
+    let counts = Counts::new(items)?;
+    let inference = Some(if config.film_generator.is_some() { counts.total() } else { 0 });
+    let prefix = Some(found.name().into());
+    Ok(Subject { prefix, sizes, config: json.into(), counts, inference })
 }
 
 fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
@@ -208,6 +212,9 @@ fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
     writeln!(out, "\n{DIM}{}{DIM:#}", report.convention)?;
     if report.grid.is_some() {
         writeln!(out, "{DIM}the mask is not counted{DIM:#}")?;
+        if report.inference_flops_per_sample == Some(0) {
+            writeln!(out, "{DIM}not modulated, the kernel is a constant: 0 at inference{DIM:#}")?;
+        }
     }
     Ok(out.flush()?)
 }

@@ -172,6 +172,12 @@ impl FoundKernel {
                 missing.join(", ")
             )));
         }
+        if let (Some(told), Some(said)) = (self.film_after_pos_embed, settings.film_after_pos_embed)
+            && told != said
+        {
+            let expected = format!("{told}, as the number of (γ, β) pairs tells");
+            return Err(Error::config("film_after_pos_embed", expected, said));
+        }
         let omega_0 = settings.omega_0.unwrap_or(1.0);
         let omega = match self.learnable {
             true => Omega::Learnable { omega_0, scale: settings.scale.clone() },
