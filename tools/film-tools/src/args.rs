@@ -37,6 +37,9 @@ pub(crate) struct Cli {
 const AFTER: &str = "\
 Data goes to stdout, talk to stderr. Exit status: 0 fine, 2 wrong usage, 1 anything else.";
 
+/// The flags of which a command takes one.
+const INPUTS: [&str; 3] = ["conditioning", "registers", "random"];
+
 /// When to colour the output.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Color {
@@ -187,6 +190,43 @@ pub(crate) struct Flops {
     pub(crate) json: bool,
 }
 
+/// What a command is to be run for.
+#[derive(Debug, Args)]
+pub(crate) struct Rows {
+    /// Conditioning [*, cond_dim]
+    #[arg(long, value_name = "FILE[:TENSOR]")]
+    pub(crate) conditioning: Option<String>,
+    /// Register tokens [*, R, C], to go through the checkpoint's register encoder first
+    #[arg(long, value_name = "FILE[:TENSOR]")]
+    pub(crate) registers: Option<String>,
+    /// Conditioning [B, cond_dim] of random normal numbers
+    #[arg(long, value_name = "B")]
+    pub(crate) random: Option<usize>,
+    /// Seed of --random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+/// Where the tensors go, and how they are computed.
+#[derive(Debug, Args)]
+pub(crate) struct Tensors {
+    /// File to write: .safetensors, .npz or .json; - for JSON on stdout
+    #[arg(long, value_name = "FILE", value_parser = crate::output::Target::parse)]
+    pub(crate) output: Option<crate::output::Target>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Where to compute: cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    pub(crate) device: DeviceName,
+    /// Dtype to compute in: f32, f16, bf16 or f64
+    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
+    pub(crate) dtype: DType,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Run a generator: conditioning in, γ and β per layer out
 ///
 /// Input is FILE.safetensors[:TENSOR], FILE.npy, FILE.json, or - for JSON on stdin (an array of arrays).
@@ -202,25 +242,15 @@ Examples:
   film-tools run gen --random 8 --seed 1 --dtype f64 --output films.npz
   film-tools run gen --conditioning c.npy --output films.safetensors
   echo '[[0.5, -1, 2, 0]]' | film-tools run tiny --conditioning - --output -")]
-#[command(group = clap::ArgGroup::new("input").required(true), override_usage = "\
+#[command(group = clap::ArgGroup::new("input").required(true).args(INPUTS), override_usage = "\
 film-tools run <CHECKPOINT> --conditioning <FILE[:TENSOR]> [OPTIONS]
        film-tools run <CHECKPOINT> --registers <FILE[:TENSOR]> [OPTIONS]
        film-tools run <CHECKPOINT> --random <B> [OPTIONS]")]
 pub(crate) struct Run {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,
-    /// Conditioning [*, cond_dim]
-    #[arg(long, value_name = "FILE[:TENSOR]", group = "input")]
-    pub(crate) conditioning: Option<String>,
-    /// Register tokens [*, R, C], to go through the checkpoint's register encoder first
-    #[arg(long, value_name = "FILE[:TENSOR]", group = "input")]
-    pub(crate) registers: Option<String>,
-    /// Conditioning [B, cond_dim] of random normal numbers
-    #[arg(long, value_name = "B", group = "input")]
-    pub(crate) random: Option<usize>,
-    /// Seed of --random
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) rows: Rows,
     /// The generator at this prefix or below it
     #[arg(long, value_name = "P")]
     pub(crate) prefix: Option<String>,
@@ -230,24 +260,11 @@ pub(crate) struct Run {
     /// Width of γ and β, where the checkpoint does not tell
     #[arg(long, value_name = "N", value_parser = size)]
     pub(crate) kernel_hidden_dim: Option<usize>,
-    /// File to write: .safetensors, .npz or .json; - for JSON on stdout
-    #[arg(long, value_name = "FILE", value_parser = crate::output::Target::parse)]
-    pub(crate) output: Option<crate::output::Target>,
-    /// Replace the output file if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Where to compute: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
-    pub(crate) device: DeviceName,
-    /// Dtype to compute in: f32, f16, bf16 or f64
-    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
-    pub(crate) dtype: DType,
     /// Rows processed at once [default: as many as take 16 MiB]
     #[arg(long, value_name = "ROWS", value_parser = size)]
     pub(crate) chunk: Option<usize>,
-    /// Print the summary as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) tensors: Tensors,
 }
 
 /// Draw convolution kernels: grid lengths and conditioning in, kernels out
@@ -259,7 +276,7 @@ pub(crate) struct Run {
 /// What shapes cannot tell (ω₀, L_cache, …) is read from config.json, or given by flag. Output holds
 /// `kernel` [1 or B, *2L−1, channels] and `grid` [1, *2L−1, axes]; without --output a summary is printed.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("kernel_input"), after_help = "\
+#[command(group = clap::ArgGroup::new("input").args(INPUTS), after_help = "\
 Examples:
   film-tools kernel tests/fixtures/hybrid_model --prefix blocks.0 --grid 15x15 \\
       --random 4 --image kernels.png
@@ -275,18 +292,8 @@ pub(crate) struct Kernel {
     /// The kernel at this prefix or below it
     #[arg(long, value_name = "P")]
     pub(crate) prefix: Option<String>,
-    /// Conditioning [B, cond_dim]
-    #[arg(long, value_name = "FILE[:TENSOR]", group = "kernel_input")]
-    pub(crate) conditioning: Option<String>,
-    /// Register tokens [B, R, C], to go through the checkpoint's register encoder first
-    #[arg(long, value_name = "FILE[:TENSOR]", group = "kernel_input")]
-    pub(crate) registers: Option<String>,
-    /// Conditioning [B, cond_dim] of random normal numbers
-    #[arg(long, value_name = "B", group = "kernel_input")]
-    pub(crate) random: Option<usize>,
-    /// Seed of --random
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) rows: Rows,
     /// ω₀ of a kernel with learned frequencies
     #[arg(long, value_name = "W", value_parser = positive)]
     pub(crate) omega_0: Option<f64>,
@@ -308,21 +315,8 @@ pub(crate) struct Kernel {
     /// Samples in the picture [default: the first 4]
     #[arg(long, value_name = "A..B", value_parser = crate::picture::range, requires = "image")]
     pub(crate) samples: Option<std::ops::Range<usize>>,
-    /// File to write: .safetensors, .npz or .json; - for JSON on stdout
-    #[arg(long, value_name = "FILE", value_parser = crate::output::Target::parse)]
-    pub(crate) output: Option<crate::output::Target>,
-    /// Replace the output file if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Where to compute: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
-    pub(crate) device: DeviceName,
-    /// Dtype to compute in: f32, f16, bf16 or f64
-    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
-    pub(crate) dtype: DType,
-    /// Print the summary as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) tensors: Tensors,
 }
 
 /// A length for each axis.

@@ -39,10 +39,10 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Kernel) -> Result<()> {
-    if args.json && matches!(args.output, Some(Target::Stdout)) {
+    if args.tensors.json && matches!(args.tensors.output, Some(Target::Stdout)) {
         return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
     }
-    let place = Place { device: device(args.device)?, dtype: args.dtype };
+    let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     if args.no_mask {
         kernel.mask = None;
     }
-    if args.registers.is_none() {
+    if args.rows.registers.is_none() {
         kernel.encoder = None;
     } else if kernel.encoder.is_none() {
         let text = format!("holds no register encoder for {}", found.name());
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     if let Some(path) = &report.image {
         printer::say(format!("wrote {path}"));
     }
-    match (&args.output, args.json) {
+    match (&args.tensors.output, args.tensors.json) {
         (_, true) => printer::json(&report),
         (Some(_), false) => Ok(()),
         (None, false) => print(&report),
@@ -100,8 +100,8 @@ fn settings(args: &Kernel, checkpoint: &Checkpoint) -> Result<KernelSettings> {
 
 /// The input, if there is one, and how many of its axes make a row.
 fn input(args: &Kernel, kernel: &ConditionalKernel) -> Result<Option<(Input, usize)>> {
-    let text = args.conditioning.as_deref().or(args.registers.as_deref());
-    if text.is_none() && args.random.is_none() {
+    let text = args.rows.conditioning.as_deref().or(args.rows.registers.as_deref());
+    if text.is_none() && args.rows.random.is_none() {
         return Ok(None);
     }
     let Some(film) = &kernel.kernel.config().film_generator else {
@@ -109,9 +109,9 @@ fn input(args: &Kernel, kernel: &ConditionalKernel) -> Result<Option<(Input, usi
             Usage("the kernel has no FiLM generator: it takes no conditioning".into()).into()
         );
     };
-    let input = match (text, args.random) {
+    let input = match (text, args.rows.random) {
         (Some(text), _) => Input::open(text)?,
-        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.seed),
+        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.rows.seed),
     };
     let rank = row_rank(kernel.encoder.as_ref(), film.cond_dim, &input)?;
     if input.shape.len() != rank + 1 {
@@ -136,7 +136,7 @@ fn draw(
     let points = &grid.dims()[1..=lengths.len()];
     let shape = [&[rows], points, &[config.out_dim]].concat();
     let each: usize = shape[1..].iter().product();
-    let mut writer = match &args.output {
+    let mut writer = match &args.tensors.output {
         Some(target) => {
             let entry = |name: &str, dtype: DType, shape: &[usize]| Entry {
                 name: name.into(),
@@ -147,7 +147,7 @@ fn draw(
                 entry("kernel", place.dtype, &shape),
                 entry("grid", grid.dtype(), grid.dims()),
             ];
-            let mut writer = TensorWriter::create(target, args.force, entries)?;
+            let mut writer = TensorWriter::create(target, args.tensors.force, entries)?;
             writer.write("grid", 0, &grid)?;
             Some(writer)
         }
@@ -155,7 +155,7 @@ fn draw(
     };
     let mut picture = match &args.image {
         Some(picture) => {
-            Some((picture, picture.create(args.force)?, sheet(args, found, &grid, &shape)?))
+            Some((picture, picture.create(args.tensors.force)?, sheet(args, found, &grid, &shape)?))
         }
         None => None,
     };
@@ -195,13 +195,18 @@ fn draw(
         schema_version: SCHEMA_VERSION,
         checkpoint: args.checkpoint.display().to_string(),
         prefix: found.prefix.clone(),
-        device: args.device.to_string(),
-        dtype: args.dtype.as_str(),
+        device: args.tensors.device.to_string(),
+        dtype: args.tensors.dtype.as_str(),
         grid: lengths.to_vec(),
         shape,
         modulated: input.is_some(),
         masked: kernel.mask.is_some(),
-        output: args.output.as_ref().and_then(Target::path).map(|path| path.display().to_string()),
+        output: args
+            .tensors
+            .output
+            .as_ref()
+            .and_then(Target::path)
+            .map(|path| path.display().to_string()),
         image: args.image.as_ref().map(|picture| picture.path().display().to_string()),
         kernel: gatherer.summary(),
     })

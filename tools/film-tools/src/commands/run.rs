@@ -50,10 +50,10 @@ struct Layer {
 }
 
 pub(crate) fn run(args: &Run) -> Result<()> {
-    if args.json && matches!(args.output, Some(Target::Stdout)) {
+    if args.tensors.json && matches!(args.tensors.output, Some(Target::Stdout)) {
         return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
     }
-    let place = Place { device: device(args.device)?, dtype: args.dtype };
+    let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let chains = load(args, &place)?;
     let input = input(args, &chains)?;
     let report = compute(args, &chains, &input, &place)?;
@@ -67,11 +67,13 @@ pub(crate) fn run(args: &Run) -> Result<()> {
             "wrote {path}: {tensors} tensors, batch {:?}, {}",
             report.batch, report.dtype
         ));
-        if args.dtype == DType::BF16 && matches!(args.output, Some(Target::File(_, Format::Npz))) {
+        if args.tensors.dtype == DType::BF16
+            && matches!(args.tensors.output, Some(Target::File(_, Format::Npz)))
+        {
             printer::say("NumPy has no bfloat16: the arrays are float32");
         }
     }
-    match (&args.output, args.json) {
+    match (&args.tensors.output, args.tensors.json) {
         (_, true) => printer::json(&report),
         (Some(_), false) => Ok(()),
         (None, false) => print(&report),
@@ -93,7 +95,7 @@ fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
         let error = selection(error, &checkpoint);
         if several { anyhow::anyhow!("{error}; give --prefix P, or --all") } else { error }
     })?;
-    let registers = args.registers.is_some();
+    let registers = args.rows.registers.is_some();
     let load = |found| {
         Chain::load(&checkpoint, &discovery, found, args.kernel_hidden_dim, registers, place)
     };
@@ -104,10 +106,13 @@ fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
 }
 
 fn input(args: &Run, chains: &[Chain]) -> Result<Input> {
-    let input = match (args.conditioning.as_deref().or(args.registers.as_deref()), args.random) {
+    let input = match (
+        args.rows.conditioning.as_deref().or(args.rows.registers.as_deref()),
+        args.rows.random,
+    ) {
         (Some(text), _) => Input::open(text)?,
         (None, rows) => {
-            Input::random(rows.unwrap_or_default(), chains[0].config.cond_dim, args.seed)
+            Input::random(rows.unwrap_or_default(), chains[0].config.cond_dim, args.rows.seed)
         }
     };
     // Each generator must take the same rows.
@@ -119,9 +124,9 @@ fn input(args: &Run, chains: &[Chain]) -> Result<Input> {
 fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result<Report> {
     let batch = &input.shape[..input.shape.len() - chains[0].row_rank(input)?];
     let rows: usize = batch.iter().product();
-    let mut writer = match &args.output {
+    let mut writer = match &args.tensors.output {
         Some(target) => {
-            Some(TensorWriter::create(target, args.force, entries(args, chains, batch))?)
+            Some(TensorWriter::create(target, args.tensors.force, entries(args, chains, batch))?)
         }
         None => None,
     };
@@ -162,10 +167,15 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
     Ok(Report {
         schema_version: SCHEMA_VERSION,
         checkpoint: args.checkpoint.display().to_string(),
-        device: args.device.to_string(),
-        dtype: args.dtype.as_str(),
+        device: args.tensors.device.to_string(),
+        dtype: args.tensors.dtype.as_str(),
         batch: batch.to_vec(),
-        output: args.output.as_ref().and_then(Target::path).map(|path| path.display().to_string()),
+        output: args
+            .tensors
+            .output
+            .as_ref()
+            .and_then(Target::path)
+            .map(|path| path.display().to_string()),
         non_finite: parts.iter().flat_map(|part| &part.layers).map(count).sum(),
         generators: parts,
     })
@@ -198,7 +208,7 @@ fn entries(args: &Run, chains: &[Chain], batch: &[usize]) -> Vec<Entry> {
             for which in ["gamma", "beta"] {
                 entries.push(Entry {
                     name: output_name(args, chain, which, layer),
-                    dtype: args.dtype.into(),
+                    dtype: args.tensors.dtype.into(),
                     shape: [batch, &[chain.config.kernel_hidden_dim]].concat(),
                 });
             }
