@@ -183,10 +183,13 @@ fn learned_frequencies_are_clamped() {
 
 #[test]
 fn the_conditioning_changes_the_kernel_and_identity_does_not() {
-    for omega in types() {
+    let dtypes = [DType::F64, DType::F32];
+    for (omega, dtype) in
+        types().into_iter().flat_map(|omega| dtypes.map(|dtype| (omega.clone(), dtype)))
+    {
         let config = SirenConfig { omega, ..config() };
-        let (vars, kernel) = fresh(&config, DType::F64);
-        let conditioning = random("conditioning", &[3, 6], DType::F64);
+        let (vars, kernel) = fresh(&config, dtype);
+        let conditioning = random("conditioning", &[3, 6], dtype);
         let plain = kernel.forward(&[3, 6], None).unwrap().0;
         assert_eq!(plain.dims(), [1, 5, 11, 12]);
         let identity = kernel.forward(&[3, 6], Some(&conditioning)).unwrap().0;
@@ -198,7 +201,7 @@ fn the_conditioning_changes_the_kernel_and_identity_does_not() {
         {
             let vars = vars.data().lock().unwrap();
             let weight = &vars["film_generator.mlp.2.weight"];
-            weight.set(&random("weight", weight.dims(), DType::F64)).unwrap();
+            weight.set(&random("weight", weight.dims(), dtype)).unwrap();
         }
         let modulated = kernel.forward(&[3, 6], Some(&conditioning)).unwrap().0;
         let (first, second) = (modulated.get(0).unwrap(), modulated.get(1).unwrap());

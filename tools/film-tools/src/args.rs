@@ -270,8 +270,8 @@ pub(crate) struct Run {
 /// Draw convolution kernels: grid lengths and conditioning in, kernels out
 ///
 /// The whole chain out of a checkpoint: register encoder, FiLM generator, SIREN kernel and mask, as far as
-/// it has them. An axis of length L gets 2L − 1 points. Without --conditioning, --registers or --random the
-/// kernel is not modulated.
+/// it has them. An axis of length L gets 2L − 1 points. Conditioning is [B, cond_dim], registers are
+/// [B, R, C]; without either, or --random, the kernel is not modulated.
 ///
 /// What shapes cannot tell (ω₀, L_cache, …) is read from config.json, or given by flag. Output holds
 /// `kernel` [1 or B, *2L−1, channels] and `grid` [1, *2L−1, axes]; without --output a summary is printed.
