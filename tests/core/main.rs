@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod conditional;
+mod conv;
 mod discovery;
 mod film;
 mod flops;

@@ -43,6 +43,7 @@
 pub mod checkpoint;
 mod conditional;
 mod config;
+pub mod conv;
 mod error;
 mod film;
 pub mod flops;

@@ -1,0 +1,153 @@
+//! The sums taken one by one, many channels at a time.
+//!
+//! A block of channels, one for each lane of a vector, is summed together. Along the last axis a tile of
+//! outputs stays in registers while input and kernel stream past.
+
+use pulp::{Simd, WithSimd};
+
+use super::axis::{Axis, offsets};
+use super::real::Real;
+
+/// The longest tile: its sums, an input and a kernel vector fit into 16 registers.
+const TILE: usize = 14;
+
+/// The sums over a grid, apart from the numbers.
+#[derive(Debug)]
+pub(super) struct Direct {
+    outer: Vec<Axis>,
+    last: Axis,
+}
+
+impl Direct {
+    /// Prepares the sums over `axes`, which must not wrap.
+    pub(super) fn new(mut axes: Vec<Axis>) -> Option<Self> {
+        let last = axes.pop()?;
+        Some(Self { outer: axes, last })
+    }
+
+    /// Points of the kernel with zeros before and after each row, so that a tile may reach beyond its ends.
+    fn padded_row(&self) -> usize {
+        self.last.kernel.len() + 2 * (TILE - 1)
+    }
+
+    /// Where each point of the kernel stands among the padded rows, and how many points those have.
+    pub(super) fn padded(&self) -> (Vec<usize>, usize) {
+        let rows: usize = self.outer.iter().map(|axis| axis.kernel.len()).product();
+        let row: Vec<usize> = (TILE - 1..TILE - 1 + self.last.kernel.len()).collect();
+        let rows: Vec<usize> = (0..rows).collect();
+        let points = rows.len() * self.padded_row();
+        (offsets([(&*rows, rows.len()), (&*row, self.padded_row())].into_iter()), points)
+    }
+
+    /// Adds the sums to `out`. All three hold points of `lanes` channels each, the kernel in padded rows.
+    pub(super) fn add<T: Real>(&self, input: &[T], kernel: &[T], out: &mut [T]) {
+        pulp::Arch::new().dispatch(Add { sums: self, input, kernel, out });
+    }
+
+    /// For output row `index` of the outer axes: the rows of input and kernel that meet in it.
+    fn rows(&self, mut index: usize, rows: &mut Vec<(usize, usize)>, next: &mut Vec<(usize, usize)>) {
+        rows.clear();
+        rows.push((0, 0));
+        let mut below: usize = self.outer.iter().map(|axis| axis.output).product();
+        for axis in &self.outer {
+            below /= axis.output;
+            let place = index / below;
+            index %= below;
+            next.clear();
+            for &(input, kernel) in rows.iter() {
+                next.extend(axis.inputs(place, 1).map(|m| {
+                    (input * axis.input.len() + m, kernel * axis.kernel.len() + place + axis.shift - m)
+                }));
+            }
+            std::mem::swap(rows, next);
+        }
+    }
+}
+
+/// Channels that are summed together.
+pub(super) fn lanes<T: Real>() -> usize {
+    struct Lanes<T>(std::marker::PhantomData<T>);
+    impl<T: Real> WithSimd for Lanes<T> {
+        type Output = usize;
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            T::lanes::<S>()
+        }
+    }
+    pulp::Arch::new().dispatch(Lanes::<T>(std::marker::PhantomData))
+}
+
+struct Add<'a, T> {
+    sums: &'a Direct,
+    input: &'a [T],
+    kernel: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Add<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sums, input, kernel, out } = self;
+        let (input, kernel) = (T::vectors::<S>(input), T::vectors::<S>(kernel));
+        let (width, padded) = (sums.last.input.len(), sums.padded_row());
+        let output = sums.last.output;
+        let tile = output.div_ceil(output.div_ceil(TILE));
+        let (mut rows, mut next) = (vec![], vec![]);
+        for (index, out) in T::vectors_mut::<S>(out).chunks_exact_mut(output).enumerate() {
+            sums.rows(index, &mut rows, &mut next);
+            for (number, out) in out.chunks_mut(tile).enumerate() {
+                let first = number * tile;
+                let range = sums.last.inputs(first, out.len());
+                if range.is_empty() {
+                    continue;
+                }
+                let start = first + sums.last.shift + TILE - range.end;
+                let window = start..start + range.len() - 1 + out.len();
+                let pairs = rows.iter().map(|&(row, kernel_row)| {
+                    (
+                        &input[row * width..][range.clone()],
+                        &kernel[kernel_row * padded..][window.clone()],
+                    )
+                });
+                match out.len() {
+                    1 => add_tile::<T, S, 1>(simd, pairs, out),
+                    2 => add_tile::<T, S, 2>(simd, pairs, out),
+                    3 => add_tile::<T, S, 3>(simd, pairs, out),
+                    4 => add_tile::<T, S, 4>(simd, pairs, out),
+                    5 => add_tile::<T, S, 5>(simd, pairs, out),
+                    6 => add_tile::<T, S, 6>(simd, pairs, out),
+                    7 => add_tile::<T, S, 7>(simd, pairs, out),
+                    8 => add_tile::<T, S, 8>(simd, pairs, out),
+                    9 => add_tile::<T, S, 9>(simd, pairs, out),
+                    10 => add_tile::<T, S, 10>(simd, pairs, out),
+                    11 => add_tile::<T, S, 11>(simd, pairs, out),
+                    12 => add_tile::<T, S, 12>(simd, pairs, out),
+                    13 => add_tile::<T, S, 13>(simd, pairs, out),
+                    _ => add_tile::<T, S, TILE>(simd, pairs, out),
+                }
+            }
+        }
+    }
+}
+
+/// Adds to N neighbouring outputs what the pairs of rows give: input backwards against windows of the kernel.
+#[inline(always)]
+fn add_tile<'a, T: Real, S: Simd, const N: usize>(
+    simd: S,
+    pairs: impl Iterator<Item = (&'a [T::Vector<S>], &'a [T::Vector<S>])>,
+    out: &mut [T::Vector<S>],
+) where
+    T::Vector<S>: 'a,
+{
+    let Some(out) = out.first_chunk_mut::<N>() else { return };
+    let mut sums = *out;
+    for (input, kernel) in pairs {
+        for (&x, window) in input.iter().rev().zip(kernel.windows(N)) {
+            for (sum, &k) in sums.iter_mut().zip(window) {
+                *sum = T::mul_add(simd, x, k, *sum);
+            }
+        }
+    }
+    *out = sums;
+}
