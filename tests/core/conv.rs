@@ -86,7 +86,8 @@ proptest! {
 #[test]
 fn the_definition_is_the_formula() {
     // y[n] = Σ_j k[j] x[n + 1 − j], by hand.
-    let signal = Tensor::new(&[1f64, 10.0, 100.0], &Device::Cpu).unwrap().reshape((1, 3, 1)).unwrap();
+    let signal =
+        Tensor::new(&[1f64, 10.0, 100.0], &Device::Cpu).unwrap().reshape((1, 3, 1)).unwrap();
     let kernel = Tensor::new(&[1f64, 2.0, 3.0], &Device::Cpu).unwrap().reshape((1, 3, 1)).unwrap();
     for (boundary, expected) in [
         (Boundary::Zero, [12.0, 123.0, 230.0]),
@@ -96,7 +97,8 @@ fn the_definition_is_the_formula() {
         let convolution = Convolution::new(&[boundary]).unwrap();
         for algorithm in FAST.into_iter().chain([Algorithm::Reference]) {
             let got = convolution.clone().algorithm(algorithm).forward(&signal, &kernel).unwrap();
-            let gap = numbers(&got).iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            let gap =
+                numbers(&got).iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             assert!(gap < 1e-10, "{boundary} {algorithm:?}: {got}");
         }
     }
@@ -142,7 +144,8 @@ fn gradients_are_central_differences() {
                 values[index] += step;
                 Tensor::from_vec(values, x.shape(), &Device::Cpu).unwrap()
             };
-            let [in_signal, in_kernel] = gradients(&convolution, &signal, &kernel).map(|x| numbers(&x));
+            let [in_signal, in_kernel] =
+                gradients(&convolution, &signal, &kernel).map(|x| numbers(&x));
             for (index, got) in in_signal.into_iter().enumerate() {
                 let at = |step| loss(&moved(&signal, index, step), &kernel);
                 let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);
@@ -198,7 +201,10 @@ fn what_is_not_defined_is_refused() {
         message(Convolution::new(&[Causal, Zero])),
         "is_causal: expected one axis, for a causal convolution, found 2 axes"
     );
-    assert_eq!(message(Convolution::new(&[])), "boundaries: expected one for each axis, found none");
+    assert_eq!(
+        message(Convolution::new(&[])),
+        "boundaries: expected one for each axis, found none"
+    );
     let refused = |boundary, signal: &[usize], kernel: &[usize]| {
         let [signal, kernel] = [signal, kernel].map(|shape| random("x", shape, DType::F32));
         message(Convolution::new(&[boundary]).unwrap().forward(&signal, &kernel))

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,6 +30,7 @@ CHANNELS = 384
 RUNS = 30
 SECONDS = 3.0
 HALF = 0.5
+UNSTEADY = 1.5
 
 
 class Failure(Exception):
@@ -37,17 +38,24 @@ class Failure(Exception):
 
 
 class Row(NamedTuple):
-    """What was measured of one work at one batch size, in milliseconds."""
+    """What was measured of one work at one batch size: PyTorch's times and film's median, in milliseconds."""
 
     work: str
     batch: int
-    pytorch_ms: float
+    times: list[float]
     film_ms: float
 
-    @property
-    def ratio(self) -> float:
-        """How many times as long PyTorch takes."""
-        return self.pytorch_ms / self.film_ms
+    def named(self) -> dict[str, Any]:
+        """As it stands in JSON; the ratio says how many times as long PyTorch takes."""
+        median = statistics.median(self.times)
+        return {
+            "work": self.work,
+            "batch": self.batch,
+            "pytorch_ms": median,
+            "pytorch_fastest_ms": min(self.times),
+            "film_ms": self.film_ms,
+            "ratio": median / self.film_ms,
+        }
 
 
 def production() -> CKConvNd:
@@ -69,7 +77,7 @@ def production() -> CKConvNd:
 
 
 def pytorch_work(work: str, batch: int) -> Callable[[], object]:
-    """What to time: the input is [batch, 15, 14, 384], the conditioning [batch, 384], the kernel [batch, 29, 27, 384]."""
+    """What to time: input [batch, 15, 14, 384] with conditioning [batch, 384] or a kernel [batch, 29, 27, 384]."""
     torch.manual_seed(0)
     module = production()
     x = torch.randn(batch, *SPATIAL, CHANNELS)
@@ -117,7 +125,7 @@ def film_ms(criterion: Path, work: str, batch: int, threads: int, since: float =
     try:
         if file.stat().st_mtime < since:
             raise Failure(f"{file} is older than this run: the benchmark did not write it")
-        milliseconds = json.loads(file.read_text(encoding="utf-8"))["median"]["point_estimate"] / 1e6
+        milliseconds = float(json.loads(file.read_text(encoding="utf-8"))["median"]["point_estimate"]) / 1e6
     except FileNotFoundError as problem:
         raise Failure(f"no {file}; this makes it: {command}") from problem
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -134,7 +142,7 @@ def compare(criterion: Path, threads: int, run: bool) -> list[Row]:
     if not run:
         film = [film_ms(criterion, work, batch, threads) for work, batch in todo]
         return [
-            Row(work, batch, statistics.median(measure(pytorch_work(work, batch))), milliseconds)
+            Row(work, batch, measure(pytorch_work(work, batch)), milliseconds)
             for (work, batch), milliseconds in zip(todo, film, strict=True)
         ]
     run_bench(criterion, threads, "--no-run")
@@ -145,18 +153,26 @@ def compare(criterion: Path, threads: int, run: bool) -> list[Row]:
         since = int(time.time())  # whole seconds, as some file systems have them
         run_bench(criterion, threads, "--", f"^{GROUPS[work]}/{batch}$")
         times += measure(call, HALF)
-        rows.append(Row(work, batch, statistics.median(times), film_ms(criterion, work, batch, threads, since)))
+        rows.append(Row(work, batch, times, film_ms(criterion, work, batch, threads, since)))
     return rows
 
 
-def table(rows: list[Row], threads: int, run: bool) -> str:
+def table(rows: list[Row], threads: int, run: bool, load: float) -> str:
     """The rows as text, at most 80 columns wide."""
     whose = "both" if run else "PyTorch's"
     lines = [f"{'work':<14}{'batch':>6}{'PyTorch ms':>14}{'film ms':>12}{'ratio':>9}"]
-    for row in rows:
-        lines.append(f"{row.work:<14}{row.batch:>6}{row.pytorch_ms:>14.3f}{row.film_ms:>12.3f}{row.ratio:>9.2f}")
+    steady = True
+    for row in map(Row.named, rows):
+        busy = row["pytorch_ms"] > UNSTEADY * row["pytorch_fastest_ms"]
+        steady = steady and not busy
+        mark = f"  * fastest {row['pytorch_fastest_ms']:.3f}" if busy else ""
+        start = f"{row['work']:<14}{row['batch']:>6}{row['pytorch_ms']:>14.3f}"
+        lines.append(f"{start}{row['film_ms']:>12.3f}{row['ratio']:>9.2f}{mark}")
     lines.append(f"medians; PyTorch {torch.__version__}, threads {threads} ({whose})")
     lines.append("ratio = PyTorch / film: above 1, film is faster")
+    lines.append(f"load average when this began: {load:.2f} on {os.cpu_count()} cores")
+    if not steady:
+        lines.append("* PyTorch's times vary much: is the machine busy? This ratio says little.")
     return "\n".join(lines)
 
 
@@ -179,15 +195,16 @@ def main() -> int:
     try:
         require_positive(threads=args.threads)
         torch.set_num_threads(args.threads)
+        load = os.getloadavg()[0]
         rows = compare(args.criterion, args.threads, args.run)
     except (Failure, ValueError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     if args.json:
-        found = [row._asdict() | {"ratio": row.ratio} for row in rows]
-        print(json.dumps({"pytorch": torch.__version__, "threads": args.threads, "rows": found}, indent=2))
+        found = {"pytorch": torch.__version__, "threads": args.threads, "load_average": load}
+        print(json.dumps(found | {"rows": [row.named() for row in rows]}, indent=2))
     else:
-        print(table(rows, args.threads, args.run))
+        print(table(rows, args.threads, args.run, load))
     return 0
 
 

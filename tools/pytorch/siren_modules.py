@@ -157,8 +157,9 @@ class GaussianMask(nn.Module):
         if not 0 < min_std <= max_std:
             raise ValueError(f"0 < min_std <= max_std must hold, not min_std {min_std} and max_std {max_std}")
         self.min_std, self.max_std = min_std, max_std
-        ends = (min(max(std * init_extent, min_std), max_std) for std in (min_std, gaussian_std(0.1, 1.0)))
-        self.std_param = nn.Parameter(torch.logspace(*map(math.log10, ends), num_channels).repeat(data_dim, 1))
+        ends = (min_std * init_extent, gaussian_std(0.1, 1.0) * init_extent)
+        low, high = (math.log(min(max(std, min_std), max_std)) for std in ends)
+        self.std_param = nn.Parameter(torch.linspace(low, high, num_channels).exp().repeat(data_dim, 1))
 
     @classmethod
     def for_grid(cls, num_channels: int, l_cache: Sequence[int]) -> "GaussianMask":
@@ -201,7 +202,7 @@ def fft_conv(
 
     spectrum = torch.fft.rfftn(x.to(wide), s=transform, dim=dims)
     spectrum = spectrum * torch.fft.rfftn(kernel.to(wide), s=transform, dim=dims)
-    y = torch.fft.irfftn(spectrum, s=transform, dim=dims)
+    y: Tensor = torch.fft.irfftn(spectrum, s=transform, dim=dims)
     for kind, dim, (n, k) in zip(padding, dims, sizes, strict=True):
         if kind == "circular":
             y = y.roll(-((k - 1) // 2), dim)

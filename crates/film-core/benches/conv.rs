@@ -2,8 +2,12 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, VarMap};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use film_core::conv::{Algorithm, Boundary, Convolution};
+use film_core::mask::{GaussianMaskConfig, MaskConfig};
+use film_core::siren::{Omega, Scale, SirenConfig};
+use film_core::{CKConvConfig, CKConvNd, Condition, KernelFilmConfig, init};
 
 fn random(shape: &[usize]) -> Tensor {
     Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
@@ -20,11 +24,9 @@ fn grid(c: &mut Criterion, group: &str, sides: &[Vec<usize>], longest_direct: f6
         let kernel = random(&[&[1], points.as_slice(), &[16]].concat());
         let convolution = Convolution::new(&vec![Boundary::Zero; sides.len()]).unwrap();
         let products: f64 = sides.iter().map(|side| (side * side) as f64).product();
-        for (name, algorithm) in [
-            ("direct", Some(Algorithm::Direct)),
-            ("fft", Some(Algorithm::Fft)),
-            ("planner", None),
-        ] {
+        for (name, algorithm) in
+            [("direct", Some(Algorithm::Direct)), ("fft", Some(Algorithm::Fft)), ("planner", None)]
+        {
             if name == "direct" && products > longest_direct {
                 continue;
             }
@@ -64,5 +66,42 @@ fn production(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, lengths, sides, production);
+/// The whole conditional convolution at production size: conditioning → γ, β → kernel → mask → convolution.
+fn conditional(c: &mut Criterion) {
+    let mut group = c.benchmark_group("ckconv");
+    group.sample_size(50).measurement_time(std::time::Duration::from_secs(3));
+    let siren = SirenConfig {
+        out_dim: 384,
+        data_dim: 2,
+        mlp_hidden_dim: 32,
+        num_layers: 3,
+        embedding_dim: 32,
+        omega: Omega::Learnable { omega_0: 12.0, scale: Scale::default() },
+        hidden_omega_0: 1.0,
+        l_cache: vec![15, 15],
+        use_bias: true,
+        film_after_pos_embed: true,
+        film_generator: Some(KernelFilmConfig::new(384, 32, 3)),
+    };
+    let mut config = CKConvConfig::new(siren, &[Boundary::Zero; 2]).unwrap();
+    config.mask = Some(MaskConfig::Gaussian(GaussianMaskConfig::new(384, &[15, 15])));
+    let vars = VarMap::new();
+    let vb = init::var_builder(&vars, 0, DType::F32, &Device::Cpu);
+    CKConvNd::new(&config, vb).unwrap();
+    // Constants, as a checkpoint has them: nothing is kept for a backward pass.
+    let constants = vars.data().lock().unwrap();
+    let constants = constants.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
+    let vb = VarBuilder::from_tensors(constants.collect(), DType::F32, &Device::Cpu);
+    let module = CKConvNd::new(&config, vb).unwrap();
+    for batch in [1, 16] {
+        let signal = random(&[batch, 15, 14, 384]);
+        let conditioning = random(&[batch, 384]);
+        group.bench_function(BenchmarkId::from_parameter(batch), |bencher| {
+            bencher
+                .iter(|| module.forward(&signal, Condition::Conditioning(&conditioning)).unwrap());
+        });
+    }
+}
+
+criterion_group!(benches, lengths, sides, production, conditional);
 criterion_main!(benches);

@@ -53,18 +53,17 @@ impl Film {
     /// The number of grid axes in activations of shape `h`.
     fn grid_rank(&self, h: &[usize]) -> Result<usize> {
         let gamma = self.gamma.dims();
-        let leading = gamma.len() - 1;
+        let Some((width, leading)) = gamma.split_last() else {
+            return Err(Error::tensor("gamma", "shape [*, H]", "a scalar"));
+        };
         let agrees = |(&a, &b): (&usize, &usize)| a == b || a == 1 || b == 1;
-        if h.len() >= gamma.len()
-            && h.last() == gamma.last()
-            && h[..leading].iter().zip(&gamma[..leading]).all(agrees)
-        {
+        if h.len() >= gamma.len() && h.last() == Some(width) && h.iter().zip(leading).all(agrees) {
             return Ok(h.len() - gamma.len());
         }
-        let axes: Vec<String> = gamma[..leading]
+        let axes: Vec<String> = leading
             .iter()
             .map(|&size| if size == 1 { "B".into() } else { format!("{size} or 1") })
-            .chain([format!("*grid, {}", gamma[leading])])
+            .chain([format!("*grid, {width}")])
             .collect();
         let expected = format!("shape [{}] to be modulated by γ {gamma:?}", axes.join(", "));
         Err(Error::tensor("hidden activations", expected, format!("{h:?}")))

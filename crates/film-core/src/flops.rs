@@ -24,7 +24,7 @@ pub struct Item {
     pub name: String,
     /// The formula's factors: a constant first, then sizes by name.
     pub factors: Vec<Factor>,
-    /// Floating-point operations: the product of the factors.
+    /// Floating-point operations: the product of the factors, rounded down.
     pub flops: u64,
     /// Multiply-accumulates among them.
     pub macs: u64,
@@ -39,6 +39,9 @@ pub struct Factor {
     pub name: String,
     /// Its value.
     pub value: u64,
+    /// Whether the factor is the logarithm to base 2 of the value.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub log2: bool,
 }
 
 impl Flops {
@@ -107,6 +110,31 @@ impl Item {
         Self::count(name, ("per element", cost), sizes)
     }
 
+    /// Fourier transforms of `channels` over axes of `lengths`, `points` in all: 5 FLOPs for each point and binary
+    /// logarithm of a length, rounded down to an integer in the end.
+    ///
+    /// # Errors
+    /// If the product overflows.
+    pub(crate) fn transforms(
+        name: &str,
+        transforms: (&str, usize),
+        channels: (&str, usize),
+        lengths: &[usize],
+        points: (&str, usize),
+    ) -> Result<Self> {
+        let cost = ("per point and logarithm", 5);
+        let mut item = Self::count(name, cost, &[transforms, channels, points])?;
+        let logarithms: f64 = lengths.iter().map(|&length| libm::log2(length as f64)).sum();
+        let flops = (item.flops as f64 * logarithms).trunc();
+        if flops >= u64::MAX as f64 {
+            let what = format!("the FLOP count of {name}");
+            return Err(Error::Overflow { what, detail: format!("{lengths:?}") });
+        }
+        item.flops = flops as u64;
+        item.factors.push(Factor { name: "log2".into(), value: points.1 as u64, log2: true });
+        Ok(item)
+    }
+
     /// The same item, reading `parameters`.
     #[must_use]
     pub fn with_parameters(self, parameters: &[&Parameter]) -> Self {
@@ -116,7 +144,7 @@ impl Item {
     fn count(name: &str, cost: (&str, usize), sizes: &[(&str, usize)]) -> Result<Self> {
         let factors: Vec<Factor> = std::iter::once(&cost)
             .chain(sizes)
-            .map(|&(name, value)| Factor { name: name.into(), value: value as u64 })
+            .map(|&(name, value)| Factor { name: name.into(), value: value as u64, log2: false })
             .collect();
         let flops =
             factors.iter().try_fold(1u64, |product, factor| product.checked_mul(factor.value));
@@ -129,10 +157,12 @@ impl Item {
 }
 
 impl std::fmt::Display for Item {
-    /// The formula in numbers: "2·384·64".
+    /// The formula in numbers: "2·384·64". A transform's is rounded down to an integer.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, factor) in self.factors.iter().enumerate() {
-            write!(f, "{}{}", if index == 0 { "" } else { "·" }, factor.value)?;
+            let dot = if index == 0 { "" } else { "·" };
+            let function = if factor.log2 { "log₂" } else { "" };
+            write!(f, "{dot}{function}{}", factor.value)?;
         }
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! order in which tensors are asked for changes nothing. The bits come from SplitMix64 (Steele,
 //! Lea & Flood 2014, "Fast splittable pseudorandom number generators", fig. 17), normal numbers
 //! by Box & Muller (1958) with the `libm` crate's logarithm and cosine, which unlike the
-//! system's do not differ between platforms. All arithmetic is float64, rounded once to the
-//! tensor's dtype.
+//! system's do not differ between platforms. Numbers are drawn in float64 and rounded to
+//! the tensor's dtype; the factors of single rows and blocks are applied in that dtype.
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::init::{FanInOut, NormalOrUniform};

@@ -41,6 +41,7 @@
 //! - A fresh module depends on the seed and the tensors' names alone: see [`init`].
 
 pub mod checkpoint;
+mod ckconv;
 mod conditional;
 mod config;
 pub mod conv;
@@ -56,6 +57,7 @@ mod parameter;
 mod registers;
 pub mod siren;
 
+pub use ckconv::{CKConvConfig, CKConvNd};
 pub use conditional::{Condition, ConditionalKernel};
 pub use config::{InitType, KernelFilmConfig, NoWeightDecay};
 pub use error::{Error, Result};

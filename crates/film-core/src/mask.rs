@@ -2,10 +2,12 @@
 
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::init::Init;
-use crate::json::{at_least_1, non_negative, positive};
+use crate::json::{Object, at_least_1, non_negative, number, positive, required_size};
+use crate::ops::clamp;
 use crate::parameter::{Parameter, WeightDecay};
 
 /// In which form a Gaussian mask's σ is stored.
@@ -18,6 +20,24 @@ pub enum Parametrization {
     Log,
     /// softplus⁻¹ σ.
     Softplus,
+}
+
+impl Parametrization {
+    /// Reads the key `parametrization`; direct if it is missing.
+    ///
+    /// # Errors
+    /// If there is another value.
+    pub(crate) fn from_json(json: &Object) -> Result<Self> {
+        match json.get("parametrization").map(|value| (value, value.as_str())) {
+            None | Some((_, Some("direct"))) => Ok(Self::Direct),
+            Some((_, Some("log"))) => Ok(Self::Log),
+            Some((_, Some("softplus"))) => Ok(Self::Softplus),
+            Some((other, _)) => {
+                let expected = "\"direct\", \"log\" or \"softplus\"";
+                Err(Error::config("parametrization", expected, other))
+            }
+        }
+    }
 }
 
 /// The arguments of a [`Mask`] of the Gaussian kind.
@@ -95,14 +115,14 @@ impl GaussianMaskConfig {
         }
     }
 
-    /// σ of each channel at init: log-spaced from `min_std` to the σ that falls to 0.1 at the edge.
+    /// σ of each channel at init: log-spaced from `min_std` to the σ that falls to 0.1 at the edge, both times
+    /// `init_extent` and clamped.
     fn start(&self) -> Vec<f64> {
-        let (first, last) = (self.min_std, gaussian_std(Self::MIN_ATTENUATION_AT_STEP, 1.0));
+        let end = |std: f64| (std * self.init_extent).clamp(self.min_std, self.max_std);
+        let first = end(self.min_std);
+        let last = end(gaussian_std(Self::MIN_ATTENUATION_AT_STEP, 1.0));
         let steps = (self.num_channels.max(2) - 1) as f64;
-        let std = |channel: usize| {
-            let between = first * libm::pow(last / first, channel as f64 / steps);
-            (between * self.init_extent).clamp(self.min_std, self.max_std)
-        };
+        let std = |channel: usize| first * libm::pow(last / first, channel as f64 / steps);
         let mut stds: Vec<f64> = (0..self.num_channels).map(std).collect();
         if self.block_aligned {
             stds.reverse();
@@ -118,6 +138,40 @@ impl MaskConfig {
             Self::Exponential(config) => (config.data_dim, config.num_channels),
         };
         [("data_dim", data_dim), ("num_channels", num_channels)]
+    }
+
+    /// Reads a JSON object: `type` ("gaussian" or "exponential"), `num_channels`, and for a Gaussian one `min_std`,
+    /// `max_std` and `parametrization` ("direct", "log" or "softplus"); its bounds are the original's for `l_cache`
+    /// where they are not given.
+    ///
+    /// # Errors
+    /// A missing required key, or a value of the wrong kind.
+    pub fn from_json(json: &Object, l_cache: &[usize]) -> Result<Self> {
+        let num_channels = required_size(json, "num_channels")?;
+        match json.get("type").and_then(Value::as_str) {
+            Some("gaussian") => {
+                let default = GaussianMaskConfig::new(num_channels, l_cache);
+                Ok(Self::Gaussian(GaussianMaskConfig {
+                    min_std: number(json, "min_std")?.unwrap_or(default.min_std),
+                    max_std: number(json, "max_std")?.unwrap_or(default.max_std),
+                    parametrization: Parametrization::from_json(json)?,
+                    ..default
+                }))
+            }
+            Some("exponential") => Ok(Self::Exponential(ExponentialMaskConfig {
+                data_dim: l_cache.len(),
+                num_channels,
+            })),
+            _ => {
+                let found = json.get("type").map_or("nothing".into(), Value::to_string);
+                Err(Error::config("mask.type", "\"gaussian\" or \"exponential\"", found))
+            }
+        }
+    }
+
+    /// `[data_dim, num_channels]`
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        self.sizes().map(|(_, size)| size)
     }
 
     /// Checks that such a mask can exist.
@@ -189,7 +243,7 @@ impl Mask {
     pub fn apply(&self, grid: &Tensor, kernel: &Tensor) -> Result<Tensor> {
         let (axes, channels) = self.parameter.dims2()?;
         let wide = if kernel.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        if grid.dims().last() != Some(&axes) {
+        if grid.rank() < 2 || grid.dims().last() != Some(&axes) {
             return Err(Error::tensor(
                 "grid",
                 format!("shape [1, *G, {axes}]"),
@@ -216,8 +270,10 @@ impl Mask {
                     Parametrization::Log => parameter.exp()?,
                     Parametrization::Softplus => softplus(&parameter)?,
                 };
-                let std = std.clamp(config.min_std, config.max_std)?;
-                (positions.sqr()?.matmul(&std.sqr()?.recip()?)? * -0.5)?
+                let std = clamp(&std, config.min_std, config.max_std)?;
+                // The square of a tiny σ may vanish; the centre is 1 all the same.
+                let most = if wide == DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
+                (positions.sqr()?.matmul(&std.sqr()?.recip()?.minimum(most)?)? * -0.5)?
             }
             MaskConfig::Exponential(_) => positions.abs()?.matmul(&parameter.abs()?)?.neg()?,
         };
@@ -252,5 +308,14 @@ mod tests {
         assert_eq!(config.start(), reversed);
         assert_eq!(config.start()[0], config.min_std);
         assert!((config.start()[4] - gaussian_std(0.1, 1.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_extent_moves_the_ends() {
+        let config = GaussianMaskConfig { init_extent: 10.0, ..GaussianMaskConfig::new(3, &[7]) };
+        let (first, last) = (10.0 * config.min_std, config.max_std);
+        for (got, expected) in config.start().iter().zip([first, (first * last).sqrt(), last]) {
+            assert!((got - expected).abs() < 1e-12, "{got} and {expected}");
+        }
     }
 }

@@ -28,8 +28,8 @@ use read::Source;
 
 pub use atomic::AtomicFile;
 pub use discover::{
-    Discovery, Encoder, FoundEncoder, FoundGenerator, FoundKernel, FoundMask, KernelSettings,
-    is_below,
+    Discovery, Encoder, FoundConv, FoundEncoder, FoundGenerator, FoundKernel, FoundMask,
+    KernelSettings, is_below,
 };
 pub use header::TensorInfo;
 pub use safetensors::Dtype;

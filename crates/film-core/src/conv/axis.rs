@@ -141,7 +141,11 @@ mod tests {
                 };
                 let (input, kernel) = (values(length), values(axis.kernel.len()));
                 let ring = sum(&axis, &input, &kernel);
-                assert_eq!(sum(&axis.unrolled(), &input, &kernel), ring, "{kind:?} {length} {points}");
+                assert_eq!(
+                    sum(&axis.unrolled(), &input, &kernel),
+                    ring,
+                    "{kind:?} {length} {points}"
+                );
             }
         }
     }

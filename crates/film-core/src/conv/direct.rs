@@ -16,24 +16,40 @@ const TILE: usize = 14;
 pub(super) struct Direct {
     outer: Vec<Axis>,
     last: Axis,
+    /// Outputs of the last axis that are summed at once.
+    tile: usize,
+    /// Zeros before and after each row of the kernel, as far as a tile reaches beyond its ends.
+    before: usize,
+    after: usize,
 }
 
 impl Direct {
     /// Prepares the sums over `axes`, which must not wrap.
     pub(super) fn new(mut axes: Vec<Axis>) -> Option<Self> {
         let last = axes.pop()?;
-        Some(Self { outer: axes, last })
+        let tile = last.output.div_ceil(last.output.div_ceil(TILE));
+        let mut sums = Self { outer: axes, last, tile, before: 0, after: 0 };
+        for first in (0..sums.last.output).step_by(tile) {
+            let count = tile.min(sums.last.output - first);
+            let range = sums.last.inputs(first, count);
+            if !range.is_empty() {
+                let (origin, points) = (first + sums.last.shift, sums.last.kernel.len());
+                sums.before = sums.before.max((range.end - 1).saturating_sub(origin));
+                sums.after = sums.after.max((origin + count).saturating_sub(range.start + points));
+            }
+        }
+        Some(sums)
     }
 
-    /// Points of the kernel with zeros before and after each row, so that a tile may reach beyond its ends.
+    /// Points of a row of the kernel, with the zeros around them.
     fn padded_row(&self) -> usize {
-        self.last.kernel.len() + 2 * (TILE - 1)
+        self.before + self.last.kernel.len() + self.after
     }
 
     /// Where each point of the kernel stands among the padded rows, and how many points those have.
     pub(super) fn padded(&self) -> (Vec<usize>, usize) {
         let rows: usize = self.outer.iter().map(|axis| axis.kernel.len()).product();
-        let row: Vec<usize> = (TILE - 1..TILE - 1 + self.last.kernel.len()).collect();
+        let row: Vec<usize> = (self.before..self.before + self.last.kernel.len()).collect();
         let rows: Vec<usize> = (0..rows).collect();
         let points = rows.len() * self.padded_row();
         (offsets([(&*rows, rows.len()), (&*row, self.padded_row())].into_iter()), points)
@@ -45,7 +61,12 @@ impl Direct {
     }
 
     /// For output row `index` of the outer axes: the rows of input and kernel that meet in it.
-    fn rows(&self, mut index: usize, rows: &mut Vec<(usize, usize)>, next: &mut Vec<(usize, usize)>) {
+    fn rows(
+        &self,
+        mut index: usize,
+        rows: &mut Vec<(usize, usize)>,
+        next: &mut Vec<(usize, usize)>,
+    ) {
         rows.clear();
         rows.push((0, 0));
         let mut below: usize = self.outer.iter().map(|axis| axis.output).product();
@@ -56,7 +77,10 @@ impl Direct {
             next.clear();
             for &(input, kernel) in rows.iter() {
                 next.extend(axis.inputs(place, 1).map(|m| {
-                    (input * axis.input.len() + m, kernel * axis.kernel.len() + place + axis.shift - m)
+                    (
+                        input * axis.input.len() + m,
+                        kernel * axis.kernel.len() + place + axis.shift - m,
+                    )
                 }));
             }
             std::mem::swap(rows, next);
@@ -91,8 +115,7 @@ impl<T: Real> WithSimd for Add<'_, T> {
         let Self { sums, input, kernel, out } = self;
         let (input, kernel) = (T::vectors::<S>(input), T::vectors::<S>(kernel));
         let (width, padded) = (sums.last.input.len(), sums.padded_row());
-        let output = sums.last.output;
-        let tile = output.div_ceil(output.div_ceil(TILE));
+        let (output, tile) = (sums.last.output, sums.tile);
         let (mut rows, mut next) = (vec![], vec![]);
         for (index, out) in T::vectors_mut::<S>(out).chunks_exact_mut(output).enumerate() {
             sums.rows(index, &mut rows, &mut next);
@@ -102,7 +125,7 @@ impl<T: Real> WithSimd for Add<'_, T> {
                 if range.is_empty() {
                     continue;
                 }
-                let start = first + sums.last.shift + TILE - range.end;
+                let start = sums.before + first + sums.last.shift + 1 - range.end;
                 let window = start..start + range.len() - 1 + out.len();
                 let pairs = rows.iter().map(|&(row, kernel_row)| {
                     (

@@ -106,12 +106,16 @@ impl<T: Real> Transforms<T> {
     /// Buffers for one thread.
     pub(super) fn buffers(&self) -> Buffers<T> {
         let scratch = |plan: &Arc<dyn Fft<T>>| plan.get_inplace_scratch_len();
-        let outer = self.outer.iter().flat_map(|axis| [scratch(&axis.forward), scratch(&axis.inverse)]);
+        let outer =
+            self.outer.iter().flat_map(|axis| [scratch(&axis.forward), scratch(&axis.inverse)]);
         let real = [self.forward.get_scratch_len(), self.inverse.get_scratch_len()];
         let zero = Complex::new(T::zero(), T::zero());
         Buffers {
             row: vec![T::zero(); self.length],
-            columns: vec![zero; COLUMNS * self.outer.iter().map(|axis| axis.length).max().unwrap_or(0)],
+            columns: vec![
+                zero;
+                COLUMNS * self.outer.iter().map(|axis| axis.length).max().unwrap_or(0)
+            ],
             scratch: vec![zero; outer.chain(real).max().unwrap_or(0)],
         }
     }
@@ -135,7 +139,8 @@ impl<T: Real> Transforms<T> {
             buffers.row[width..].fill(T::zero());
             let target = &mut spectrum[at * self.half..][..self.half];
             // The lengths are the plan's own, so it has no error to give.
-            let _ = self.forward.process_with_scratch(&mut buffers.row, target, &mut buffers.scratch);
+            let _ =
+                self.forward.process_with_scratch(&mut buffers.row, target, &mut buffers.scratch);
         }
         for axis in (0..self.outer.len()).rev() {
             self.along(axis, &self.outer[axis].forward, &places[..axis], spectrum, buffers);
@@ -152,8 +157,12 @@ impl<T: Real> Transforms<T> {
         let window = |axis: &Axis, length: usize| -> Vec<usize> {
             (0..axis.output).map(|place| (place + axis.shift) % length).collect()
         };
-        let places: Vec<Vec<usize>> =
-            self.outer.iter().zip(&self.axes).map(|(outer, axis)| window(axis, outer.length)).collect();
+        let places: Vec<Vec<usize>> = self
+            .outer
+            .iter()
+            .zip(&self.axes)
+            .map(|(outer, axis)| window(axis, outer.length))
+            .collect();
         for axis in 0..self.outer.len() {
             self.along(axis, &self.outer[axis].inverse, &places[..axis], spectrum, buffers);
         }
@@ -203,7 +212,8 @@ impl<T: Real> Transforms<T> {
         buffers: &mut Buffers<T>,
     ) {
         let length = self.outer[axis].length;
-        let inner = self.outer[axis + 1..].iter().map(|axis| axis.length).product::<usize>() * self.half;
+        let inner =
+            self.outer[axis + 1..].iter().map(|axis| axis.length).product::<usize>() * self.half;
         for at in self.places(places) {
             let slab = &mut spectrum[at * length * inner..][..length * inner];
             for first in (0..inner).step_by(COLUMNS) {

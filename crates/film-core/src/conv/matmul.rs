@@ -45,7 +45,8 @@ pub(super) fn convolve(signal: &Tensor, kernel: &Tensor, axes: Vec<Axis>) -> Res
     let parts = (0..channels).step_by(chunk).map(|start| {
         let count = chunk.min(channels - start);
         let (signal, kernel) = (signal.narrow(1, start, count)?, kernel.narrow(1, start, count)?);
-        let lengths = |of: fn(&AxisTransform) -> usize| transforms.iter().map(of).collect::<Vec<_>>();
+        let lengths =
+            |of: fn(&AxisTransform) -> usize| transforms.iter().map(of).collect::<Vec<_>>();
         let signal = extend(&signal, &transforms)?;
         let signal = forward(&signal, &transforms, &lengths(|axis| axis.axis.input.len()))?;
         let kernel = forward(&kernel, &transforms, &lengths(|axis| axis.axis.kernel.len()))?;
@@ -320,7 +321,10 @@ mod tests {
             let factors = factors_above(least);
             let product: usize = factors.iter().product();
             assert!(product >= least && product < least + least / 2 + 2, "{least}: {factors:?}");
-            assert!(least <= DENSE || factors.iter().all(|&factor| factor <= FACTOR), "{factors:?}");
+            assert!(
+                least <= DENSE || factors.iter().all(|&factor| factor <= FACTOR),
+                "{factors:?}"
+            );
         }
         for length in [1, 127, 128, 129, 360, 1024, 3 * 61 * 61] {
             assert_eq!(factors_of(length).map(|factors| factors.iter().product()), Some(length));

@@ -148,23 +148,34 @@ impl Convolution {
         .contiguous()?)
     }
 
+    /// Batch, lengths and channels of a signal, if it is one.
+    pub(crate) fn check_signal<'a>(
+        &self,
+        signal: &'a Tensor,
+        channels: Option<usize>,
+    ) -> Result<(usize, &'a [usize], usize)> {
+        let (axes, dims) = (self.boundaries.len(), signal.dims());
+        let found = match (self.channels, dims) {
+            (Channels::Last, [batch, spatial @ .., last]) => (*batch, spatial, *last),
+            (Channels::First, [batch, first, spatial @ ..]) => (*batch, spatial, *first),
+            _ => (0, dims, 0),
+        };
+        if dims.len() == axes + 2 && channels.is_none_or(|channels| channels == found.2) {
+            return Ok(found);
+        }
+        let names = axis_names('N', axes);
+        let channels = channels.map_or("C".into(), |channels| channels.to_string());
+        let expected = match self.channels {
+            Channels::Last => format!("shape [B, {names}, {channels}]"),
+            Channels::First => format!("shape [B, {channels}, {names}]"),
+        };
+        Err(Error::tensor("signal", expected, format!("{dims:?}")))
+    }
+
     /// The sizes of signal and kernel, if they fit together.
     fn sizes(&self, signal: &Tensor, kernel: &Tensor) -> Result<Sizes> {
         let axes = self.boundaries.len();
-        let names: Vec<String> = (1..=axes).map(|axis| format!("N{axis}")).collect();
-        let names = names.join(", ");
-        if signal.rank() != axes + 2 {
-            let expected = match self.channels {
-                Channels::Last => format!("shape [B, {names}, C]"),
-                Channels::First => format!("shape [B, C, {names}]"),
-            };
-            return Err(Error::tensor("signal", expected, format!("{:?}", signal.dims())));
-        }
-        let dims = signal.dims();
-        let (batch, spatial, channels) = match self.channels {
-            Channels::Last => (dims[0], &dims[1..=axes], dims[axes + 1]),
-            Channels::First => (dims[0], &dims[2..], dims[1]),
-        };
+        let (batch, spatial, channels) = self.check_signal(signal, None)?;
         let refuse = |expected: String| {
             Err(Error::tensor("kernel", expected, format!("{:?}", kernel.dims())))
         };
@@ -173,7 +184,7 @@ impl Convolution {
             || found[axes + 1] != channels
             || (found[0] != 1 && found[0] != batch)
         {
-            let names = names.replace('N', "K");
+            let names = axis_names('K', axes);
             let batches = if batch == 1 { "1".into() } else { format!("1 or {batch}") };
             return refuse(format!("shape [{batches}, {names}, {channels}]"));
         }
@@ -182,7 +193,8 @@ impl Convolution {
             return Err(Error::tensor("kernel", expected, kernel.dtype().as_str()));
         }
         if !signal.device().same_device(kernel.device()) {
-            let [expected, found] = [signal, kernel].map(|x| format!("{:?}", x.device().location()));
+            let [expected, found] =
+                [signal, kernel].map(|x| format!("{:?}", x.device().location()));
             return Err(Error::tensor("kernel", format!("device {expected}, the signal's"), found));
         }
         let points = &found[1..=axes];
@@ -210,4 +222,9 @@ impl Convolution {
             order: self.channels,
         })
     }
+}
+
+/// "N1, N2"
+fn axis_names(letter: char, axes: usize) -> String {
+    (1..=axes).map(|axis| format!("{letter}{axis}")).collect::<Vec<_>>().join(", ")
 }

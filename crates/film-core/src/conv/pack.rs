@@ -60,11 +60,12 @@ impl Layout {
         places: impl Fn(usize) -> usize,
     ) {
         let (from, to) = (self.strides(), order.strides());
-        let tensor = &tensor[sample * self.points * self.channels + channels.start * from.channel..];
+        let tensor =
+            &tensor[sample * self.points * self.channels + channels.start * from.channel..];
         if from.channel == 1 && to.channel == 1 {
             for (index, pick) in picks.iter().enumerate() {
-                block[places(index) * to.point..][..channels.len()]
-                    .copy_from_slice(&tensor[pick * from.point..][..channels.len()]);
+                let point = &mut block[places(index) * to.point..][..channels.len()];
+                copy(&tensor[pick * from.point..][..channels.len()], point);
             }
             return;
         }
@@ -91,8 +92,8 @@ impl Layout {
         let (from, to) = (order.strides(), self.strides());
         if from.channel == 1 && to.channel == 1 {
             for point in 0..points {
-                part[point * to.point + start..][..channels]
-                    .copy_from_slice(&block[(first + point) * from.point..][..channels]);
+                let target = &mut part[point * to.point + start..][..channels];
+                copy(&block[(first + point) * from.point..][..channels], target);
             }
             return;
         }
@@ -104,5 +105,13 @@ impl Layout {
                 }
             }
         }
+    }
+}
+
+/// Copies a few numbers. A vector's worth is moved as such: calling for it would take longer.
+fn copy<T: Real>(from: &[T], to: &mut [T]) {
+    match (<&[T; 8]>::try_from(from), <&mut [T; 8]>::try_from(&mut *to)) {
+        (Ok(from), Ok(to)) => *to = *from,
+        _ => to.copy_from_slice(from),
     }
 }

@@ -2,10 +2,10 @@
 
 use candle_core::WithDType;
 
+use super::Channels;
 use super::axis::{Boundary, Kind};
 use super::op::Sizes;
 use super::real::Real;
-use super::Channels;
 
 /// The sum `kind` of its two operands, as [`Sizes`] lays them out.
 pub(super) fn sum<T: Real>(sizes: &Sizes, kind: Kind, first: &[T], second: &[T]) -> Vec<T> {

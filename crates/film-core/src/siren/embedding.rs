@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::config::SirenConfig;
 use super::omega::Scale;
 use crate::error::Result;
-use crate::ops::linear;
+use crate::ops::{clamp, linear};
 
 /// sin(W x + b), or sin(2π·ω₀ · s ⊙ (W x + b)) where the frequencies are learned.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl PositionalEmbedding {
         let bias = self.bias.as_ref().map(|bias| bias.to_dtype(wide)).transpose()?;
         let mut phase = linear(grid, &self.weight.to_dtype(wide)?, bias.as_ref(), "grid")?;
         if let Some(Learned { factor, scale, bounds }) = &self.learned {
-            let scale = scale.to_dtype(wide)?.clamp(bounds.min, bounds.max)?;
+            let scale = clamp(&scale.to_dtype(wide)?, bounds.min, bounds.max)?;
             phase = phase.broadcast_mul(&(scale * *factor)?)?;
         }
         Ok(phase.sin()?.to_dtype(dtype)?)

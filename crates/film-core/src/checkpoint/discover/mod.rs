@@ -1,5 +1,6 @@
 //! Finding what this crate can run by the names and shapes of a checkpoint's tensors.
 
+mod conv;
 mod encoder;
 mod generator;
 mod kernel;
@@ -10,11 +11,13 @@ use std::collections::HashMap;
 
 use super::Checkpoint;
 use crate::error::{Error, Result};
+use conv::conv;
 use encoder::encoder;
 use generator::{NAMES, generator};
 use kernel::kernel;
 use names::{join, parent, parent_of};
 
+pub use conv::FoundConv;
 pub use encoder::{Encoder, FoundEncoder};
 pub use generator::FoundGenerator;
 pub use kernel::{FoundKernel, FoundMask};
@@ -26,11 +29,13 @@ pub use settings::KernelSettings;
 pub struct Discovery {
     generators: Vec<FoundGenerator>,
     kernels: Vec<FoundKernel>,
+    convs: Vec<FoundConv>,
     encoders: Vec<FoundEncoder>,
     /// The encoders that stand right in a module, by the module's prefix.
     encoders_in: HashMap<String, Vec<usize>>,
     near_misses: Vec<String>,
     kernel_misses: Vec<String>,
+    conv_misses: Vec<String>,
 }
 
 impl Discovery {
@@ -39,10 +44,12 @@ impl Discovery {
         let mut found = Self {
             generators: vec![],
             kernels: vec![],
+            convs: vec![],
             encoders: vec![],
             encoders_in: HashMap::new(),
             near_misses: vec![],
             kernel_misses: vec![],
+            conv_misses: vec![],
         };
         for tensor in checkpoint.tensors() {
             let name = tensor.name.as_str();
@@ -66,6 +73,7 @@ impl Discovery {
             }
         }
         found.tie();
+        found.add_convs(checkpoint);
         Ok(found)
     }
 
@@ -87,6 +95,17 @@ impl Discovery {
         self.kernels = kernels;
     }
 
+    /// Finds the convolutions around the kernels.
+    fn add_convs(&mut self, checkpoint: &Checkpoint) {
+        for kernel in &self.kernels {
+            let Some(prefix) = parent(&kernel.prefix, "kernel") else { continue };
+            match conv(checkpoint, prefix, kernel) {
+                Ok(conv) => self.convs.push(conv),
+                Err(why) => self.conv_misses.push(why),
+            }
+        }
+    }
+
     /// The generators, sorted by prefix.
     pub fn generators(&self) -> &[FoundGenerator] {
         &self.generators
@@ -95,6 +114,11 @@ impl Discovery {
     /// The SIREN kernels, sorted by prefix.
     pub fn kernels(&self) -> &[FoundKernel] {
         &self.kernels
+    }
+
+    /// The continuous-kernel convolutions, sorted by prefix.
+    pub fn convs(&self) -> &[FoundConv] {
+        &self.convs
     }
 
     /// The register encoders, sorted by prefix.
@@ -134,6 +158,16 @@ impl Discovery {
         let kernels =
             select(&self.kernels, |found| &found.prefix, prefix, noun, &self.kernel_misses)?;
         one(&kernels, |found| &found.prefix, "SIREN kernels")
+    }
+
+    /// The one convolution at `prefix` or below it.
+    ///
+    /// # Errors
+    /// If there is none, or more than one; the error says which there are.
+    pub fn conv(&self, prefix: Option<&str>) -> Result<&FoundConv> {
+        let noun = "convolution (shortcut, and a SIREN kernel below kernel)";
+        let convs = select(&self.convs, |found| &found.prefix, prefix, noun, &self.conv_misses)?;
+        one(&convs, |found| &found.prefix, "convolutions")
     }
 
     /// The register encoder that feeds `generator`: the one beside it or beside its nearest ancestor.

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::ckconv;
+use crate::conv::Boundary;
+use crate::error::Result;
 use crate::json::{self, Object, number};
 use crate::mask::Parametrization;
 use crate::siren::Scale;
@@ -24,11 +26,14 @@ pub struct KernelSettings {
     pub max_std: Option<f64>,
     /// In which form a Gaussian mask's σ is stored.
     pub parametrization: Parametrization,
+    /// What a convolution's axes take beyond their ends: one for all axes, or one for each.
+    pub boundaries: Option<Vec<Boundary>>,
 }
 
 impl KernelSettings {
     /// Reads a config.json: its `kernel` object if it has one, else the whole; of the mask, its `mask`
-    /// object if it has one, else the same.
+    /// object if it has one, else the same; of the convolution, the whole or its `kernel` object, whichever has
+    /// `fft_padding`.
     ///
     /// # Errors
     /// If a value is of the wrong kind; the error names the key.
@@ -53,21 +58,17 @@ impl KernelSettings {
             },
             min_std: number(mask, "min_std")?,
             max_std: number(mask, "max_std")?,
-            parametrization: match mask.get("parametrization").map(|value| (value, value.as_str()))
-            {
-                None | Some((_, Some("direct"))) => Parametrization::Direct,
-                Some((_, Some("log"))) => Parametrization::Log,
-                Some((_, Some("softplus"))) => Parametrization::Softplus,
-                Some((other, _)) => {
-                    return Err(Error::config(
-                        "parametrization",
-                        "\"direct\", \"log\" or \"softplus\"",
-                        other,
-                    ));
-                }
-            },
+            parametrization: Parametrization::from_json(mask)?,
+            boundaries: boundaries(config, kernel)?,
         })
     }
+}
+
+/// The boundaries, by the keys beside the first `fft_padding`.
+fn boundaries(config: &Object, kernel: &Object) -> Result<Option<Vec<Boundary>>> {
+    let object = if config.contains_key("fft_padding") { config } else { kernel };
+    let axes = object.get("fft_padding").and_then(Value::as_array).map_or(1, Vec::len);
+    ckconv::boundaries(object, axes)
 }
 
 /// One number, or a list of them.

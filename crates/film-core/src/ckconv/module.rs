@@ -1,0 +1,162 @@
+//! The convolution as a module.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::config::CKConvConfig;
+use crate::checkpoint::{Checkpoint, FoundConv, KernelSettings};
+use crate::conditional::{Condition, ConditionalKernel};
+use crate::conv::{Algorithm, Boundary, Channels, Convolution};
+use crate::error::Result;
+use crate::mask::Mask;
+use crate::siren::SirenKernel;
+
+/// Kernels of constants that are kept, each for its grid lengths.
+const KEPT: usize = 4;
+
+/// y = x ∗ kernel + shortcut ⊙ x, channel by channel, with a kernel that a SIREN draws as long as the signal.
+///
+/// A kernel that depends neither on the input nor on anything trainable is drawn once for each signal length and kept.
+///
+/// # Shapes
+/// signal `[B, *spatial, C]` or `[B, C, *spatial]` → the same
+#[derive(Debug, Clone)]
+pub struct CKConvNd {
+    config: CKConvConfig,
+    kernel: ConditionalKernel,
+    shortcut: Tensor,
+    convolution: Convolution,
+    channels: Channels,
+    kept: Arc<Mutex<Vec<(Vec<usize>, Tensor)>>>,
+}
+
+impl CKConvNd {
+    /// Builds the convolution from `vb`: loads `shortcut`, `kernel.*` and `mask.*`, or initialises them.
+    ///
+    /// # Errors
+    /// If the configuration is not valid, or the builder holds tensors of other shapes.
+    pub fn new(config: &CKConvConfig, vb: VarBuilder) -> Result<Self> {
+        config.validate()?;
+        let mask = config.mask.as_ref();
+        let kernel = ConditionalKernel {
+            encoder: None,
+            kernel: SirenKernel::new(&config.kernel, vb.pp("kernel"))?,
+            mask: mask.map(|mask| Mask::new(mask, vb.pp("mask"))).transpose()?,
+        };
+        Self::with_kernel(config, kernel, &vb)
+    }
+
+    /// Loads a convolution found in `checkpoint`, with the register encoder that feeds it.
+    ///
+    /// # Errors
+    /// If `settings` lacks something that shapes do not tell, or contradicts them.
+    pub fn load(
+        checkpoint: &Arc<Checkpoint>,
+        found: &FoundConv,
+        settings: &KernelSettings,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let config = found.config(settings)?;
+        let kernel = ConditionalKernel::load(checkpoint, &found.kernel, settings, dtype, device)?;
+        let vb = checkpoint.var_builder(dtype, device).pp(&found.prefix);
+        Self::with_kernel(&config, kernel, &vb)
+    }
+
+    fn with_kernel(
+        config: &CKConvConfig,
+        kernel: ConditionalKernel,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        Ok(Self {
+            kernel,
+            shortcut: config.shortcut().build(vb)?,
+            convolution: Convolution::new(&config.boundaries)?,
+            channels: Channels::Last,
+            config: config.clone(),
+            kept: Arc::default(),
+        })
+    }
+
+    /// The same for signals whose channels stand there. At first they stand last.
+    #[must_use]
+    pub fn channels(self, channels: Channels) -> Self {
+        Self { channels, convolution: self.convolution.channels(channels), ..self }
+    }
+
+    /// The same computed in that way; see [`Convolution::algorithm`].
+    #[must_use]
+    pub fn algorithm(self, algorithm: Algorithm) -> Self {
+        Self { convolution: self.convolution.algorithm(algorithm), ..self }
+    }
+
+    /// The arguments it was built with.
+    pub fn config(&self) -> &CKConvConfig {
+        &self.config
+    }
+
+    /// What draws the kernel.
+    pub fn conditional_kernel(&self) -> &ConditionalKernel {
+        &self.kernel
+    }
+
+    /// Convolves the signal with the kernels that `condition` gives.
+    ///
+    /// Half precision is computed in float32; the output has the signal's dtype.
+    ///
+    /// # Shapes
+    /// signal `[B, *spatial, C]` or `[B, C, *spatial]`, condition of 1 or B samples → the signal's
+    ///
+    /// # Errors
+    /// If signal or condition are of another shape.
+    pub fn forward(&self, signal: &Tensor, condition: Condition<'_>) -> Result<Tensor> {
+        let axes = self.config.boundaries.len();
+        let channels = self.config.kernel.out_dim;
+        let (_, spatial, _) = self.convolution.check_signal(signal, Some(channels))?;
+        let kernel = self.kernel(spatial, condition)?;
+        let dtype = signal.dtype();
+        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let signal = signal.to_dtype(wide)?;
+        let output = self.convolution.forward(&signal, &kernel.to_dtype(wide)?)?;
+        let mut shortcut = self.shortcut.to_dtype(wide)?;
+        if self.channels == Channels::First {
+            shortcut = shortcut.reshape([vec![channels], vec![1; axes]].concat())?;
+        }
+        Ok((output + signal.broadcast_mul(&shortcut)?)?.to_dtype(dtype)?)
+    }
+
+    /// The kernel for a signal of `spatial` points: masked, and of a causal one the half from the present on.
+    ///
+    /// # Shapes
+    /// `spatial`, one length an axis → `[1 or B, *K, C]`
+    ///
+    /// # Errors
+    /// If the lengths or the condition are of another shape.
+    pub fn kernel(&self, spatial: &[usize], condition: Condition<'_>) -> Result<Tensor> {
+        let lengths = self.config.grid_lengths(spatial)?;
+        let conditioned = self.config.kernel.film_generator.is_some();
+        let constant = matches!(condition, Condition::None) || !conditioned;
+        if constant {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, kernel)) = kept.iter().find(|(kept, _)| *kept == lengths) {
+                return Ok(kernel.clone());
+            }
+        }
+        let mut kernel = self.kernel.draw(&lengths, condition)?.0;
+        if self.config.boundaries == [Boundary::Causal] {
+            let points = kernel.dim(1)?;
+            kernel = kernel.narrow(1, points / 2, points - points / 2)?;
+        }
+        // What tracks its operations is made of variables, and may be another one in the next step.
+        if constant && !kernel.track_op() {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() == KEPT {
+                kept.remove(0);
+            }
+            kept.push((lengths, kernel.clone()));
+        }
+        Ok(kernel)
+    }
+}
