@@ -236,49 +236,81 @@ impl Mask {
     /// Multiplies the kernel, in float32 at least, and returns the kernel's dtype.
     ///
     /// # Shapes
-    /// grid `[1, *G, D]`, kernel `[B, *G, C]` → `[B, *G, C]`
+    /// grid `[1, *G, D]` as [`siren::grid`](crate::siren::grid) makes it, kernel `[B, *G, C]` → `[B, *G, C]`
     ///
     /// # Errors
     /// If the grid or the kernel is of another shape.
     pub fn apply(&self, grid: &Tensor, kernel: &Tensor) -> Result<Tensor> {
         let (axes, channels) = self.parameter.dims2()?;
-        let wide = if kernel.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        if grid.rank() < 2 || grid.dims().last() != Some(&axes) {
-            return Err(Error::tensor(
-                "grid",
-                format!("shape [1, *G, {axes}]"),
-                format!("{:?}", grid.dims()),
-            ));
+        if grid.rank() != axes + 2 || grid.dims().last() != Some(&axes) {
+            let points = vec!["G"; axes].join(", ");
+            let expected = format!("shape [1, {points}, {axes}]");
+            return Err(Error::tensor("grid", expected, format!("{:?}", grid.dims())));
         }
-        let points = &grid.dims()[..grid.rank() - 1];
-        if kernel.rank() != grid.rank()
-            || kernel.dims()[1..grid.rank() - 1] != points[1..]
+        let points = &grid.dims()[1..=axes];
+        if kernel.rank() != axes + 2
+            || &kernel.dims()[1..=axes] != points
             || kernel.dims().last() != Some(&channels)
         {
-            let expected = format!(
-                "shape [B, {}{channels}]",
-                points[1..].iter().map(|size| format!("{size}, ")).collect::<String>()
-            );
+            let sizes = points.iter().chain([&channels]).map(ToString::to_string);
+            let expected = format!("shape [B, {}]", sizes.collect::<Vec<_>>().join(", "));
             return Err(Error::tensor("kernel", expected, format!("{:?}", kernel.dims())));
         }
-        let positions = grid.to_dtype(wide)?.reshape(((), axes))?;
+        let wide = if kernel.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let widths = self.widths(wide)?;
+        // The window is a product of windows along the axes, and the grid one of coordinates.
+        let mut window: Option<Tensor> = None;
+        for (axis, &count) in points.iter().enumerate() {
+            let mut line = grid.to_dtype(wide)?.narrow(axes + 1, axis, 1)?;
+            for other in (0..axes).filter(|other| *other != axis) {
+                line = line.narrow(other + 1, 0, 1)?;
+            }
+            let factor = self.window(&line.reshape((count, 1))?, &widths.narrow(0, axis, 1)?)?;
+            let mut shape = vec![1; axes + 2];
+            (shape[axis + 1], shape[axes + 1]) = (count, channels);
+            let factor = factor.reshape(shape)?;
+            window = Some(match window {
+                Some(window) => window.broadcast_mul(&factor)?,
+                None => factor,
+            });
+        }
+        let kernel_dtype = kernel.dtype();
+        let kernel = kernel.to_dtype(wide)?;
+        Ok(match window {
+            Some(window) => kernel.broadcast_mul(&window)?.to_dtype(kernel_dtype)?,
+            None => kernel,
+        })
+    }
+
+    /// σ, or |w|, of each axis and channel.
+    ///
+    /// # Shapes
+    /// → `[D, C]`
+    fn widths(&self, wide: DType) -> Result<Tensor> {
         let parameter = self.parameter.to_dtype(wide)?;
-        let exponent = match &self.config {
+        match &self.config {
             MaskConfig::Gaussian(config) => {
                 let std = match config.parametrization {
                     Parametrization::Direct => parameter,
                     Parametrization::Log => parameter.exp()?,
                     Parametrization::Softplus => softplus(&parameter)?,
                 };
-                let std = clamp(&std, config.min_std, config.max_std)?;
-                // The square of a tiny σ may vanish; the centre is 1 all the same.
-                let most = if wide == DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
-                (positions.sqr()?.matmul(&std.sqr()?.recip()?.minimum(most)?)? * -0.5)?
+                clamp(&std, config.min_std, config.max_std)
             }
-            MaskConfig::Exponential(_) => positions.abs()?.matmul(&parameter.abs()?)?.neg()?,
+            MaskConfig::Exponential(_) => Ok(parameter.abs()?),
+        }
+    }
+
+    /// The window along one axis.
+    ///
+    /// # Shapes
+    /// positions `[G, 1]`, widths `[1, C]` → `[G, C]`
+    fn window(&self, positions: &Tensor, widths: &Tensor) -> Result<Tensor> {
+        let exponent = match &self.config {
+            MaskConfig::Gaussian(_) => (positions.broadcast_div(widths)?.sqr()? * -0.5)?,
+            MaskConfig::Exponential(_) => positions.abs()?.broadcast_mul(widths)?.neg()?,
         };
-        let mask = exponent.exp()?.reshape([points, &[channels]].concat())?;
-        Ok(kernel.to_dtype(wide)?.broadcast_mul(&mask)?.to_dtype(kernel.dtype())?)
+        Ok(exponent.exp()?)
     }
 }
 
