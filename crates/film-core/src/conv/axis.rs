@@ -93,6 +93,9 @@ impl Axis {
 
     /// The number of products in the sums of all outputs.
     pub(super) fn products(&self) -> f64 {
+        if self.period.is_some() {
+            return self.output as f64 * self.kernel.len() as f64;
+        }
         (0..self.output).map(|n| self.inputs(n, 1).len() as f64).sum()
     }
 

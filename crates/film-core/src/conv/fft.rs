@@ -29,6 +29,17 @@ pub(super) fn good_length(least: usize) -> usize {
     fitting.into_iter().min().unwrap_or(least)
 }
 
+/// Whether a length has small prime factors only.
+pub(super) fn factors_well(length: usize) -> bool {
+    let left = [2, 3, 5, 7, 11].iter().fold(length, |mut left, prime| {
+        while left > 1 && left.is_multiple_of(*prime) {
+            left /= prime;
+        }
+        left
+    });
+    left == 1
+}
+
 /// The length at which an axis is transformed.
 pub(super) fn length(axis: &Axis) -> usize {
     axis.period.unwrap_or_else(|| good_length(axis.least_transform()))
@@ -241,6 +252,7 @@ mod tests {
 
     #[test]
     fn good_lengths_are_close_and_even() {
+        assert!([1, 60, 77, 1 << 20].into_iter().all(factors_well) && !factors_well(26));
         assert_eq!([1, 2, 29, 30, 31, 100, 1025].map(good_length), [1, 2, 30, 30, 32, 120, 1152]);
         assert!((2..5000).map(good_length).all(|length| length.is_multiple_of(2)));
         assert!((2..5000).all(|least| (least..least * 7 / 5 + 2).contains(&good_length(least))));

@@ -10,7 +10,7 @@ use super::axis::{Axis, Boundary, Kind, offsets};
 use super::direct::{Direct, lanes};
 use super::fft::Transforms;
 use super::pack::{Layout, Order};
-use super::plan::choose;
+use super::plan::{choose, cost};
 use super::real::Real;
 use super::reference;
 use super::{Algorithm, Channels};
@@ -20,6 +20,10 @@ use realfft::num_complex::Complex;
 const SPECTRA_BYTES: usize = 64 << 20;
 /// Most channels in a block of transforms.
 const BLOCK: usize = 16;
+/// Nanoseconds of work for which it pays to wake other threads.
+const WORTH_A_THREAD: f64 = 60e3;
+/// Pieces in which a sample is put together.
+const PIECES: usize = 8;
 
 /// The sizes of a convolution, known to fit together.
 #[derive(Debug, Clone)]
@@ -148,7 +152,8 @@ impl Depthwise {
             Kind::Output | Kind::SignalGradient => sizes.signal(),
             Kind::KernelGradient => sizes.kernel(),
         };
-        let algorithm = self.algorithm.unwrap_or_else(|| choose(&sizes.axes(kind)));
+        let mut axes = sizes.axes(kind);
+        let algorithm = self.algorithm.unwrap_or_else(|| choose(&axes));
         if output.len() == 0 || first.is_empty() || second.is_empty() {
             return T::storage(vec![T::zero(); output.len()]);
         }
@@ -161,22 +166,26 @@ impl Depthwise {
         };
         let lengths = (sizes.spatial.as_slice(), lengths.as_slice());
         let operands = Operands { first, input: sizes.signal(), second, kernel, lengths };
-        let mut axes = sizes.axes(kind);
+        let work = cost(&axes, algorithm) * (sizes.batch * sizes.channels) as f64;
+        let threads = work > WORTH_A_THREAD;
         let values = if algorithm == Algorithm::Direct {
             axes = axes.into_iter().map(Axis::unrolled).collect();
             Direct::new(axes.clone()).map(|direct| {
                 let lanes = lanes::<T>();
                 let jobs = jobs(sizes, kind, lanes, false);
-                spread(&jobs, output, Order::Interleaved(lanes), |job| {
+                spread(&jobs, threads, output, Order::Interleaved(lanes), |job| {
                     operands.direct(&direct, &axes, job, lanes, output)
                 })
             })
         } else {
             Transforms::<T>::new(axes.clone()).map(|transforms| {
                 let bytes = transforms.spectrum() * size_of::<Complex<T>>();
-                let width = (SPECTRA_BYTES / bytes.max(1)).clamp(1, BLOCK);
+                // Enough blocks for all threads.
+                let shares = rayon::current_num_threads().div_ceil(sizes.batch);
+                let width = (SPECTRA_BYTES / bytes.max(1)).min(sizes.channels.div_ceil(shares));
+                let width = width.clamp(1, BLOCK);
                 let jobs = jobs(sizes, kind, width, true);
-                spread(&jobs, output, Order::Planar(output.points), |job| {
+                spread(&jobs, threads, output, Order::Planar(output.points), |job| {
                     operands.transforms(&transforms, &axes, job, output)
                 })
             })
@@ -212,50 +221,54 @@ fn jobs(sizes: &Sizes, kind: Kind, width: usize, keeps_kernel: bool) -> Vec<Job>
 /// Runs the jobs beside each other and puts what they give into the output.
 fn spread<T: Real>(
     jobs: &[Job],
+    threads: bool,
     output: Layout,
     order: Order,
     run: impl Fn(&Job) -> Vec<T> + Send + Sync,
 ) -> Vec<T> {
-    let parts: Vec<Vec<T>> = jobs.par_iter().map(run).collect();
+    let parts: Vec<Vec<T>> = match threads {
+        true => jobs.par_iter().map(run).collect(),
+        false => jobs.iter().map(run).collect(),
+    };
     let blocks = jobs.iter().take_while(|job| job.samples.start == jobs[0].samples.start).count();
     let each = jobs[0].samples.len().min(output.samples);
     let mut values = vec![T::zero(); output.len()];
     let sample_len = output.points * output.channels;
-    values.par_chunks_mut(sample_len).enumerate().for_each(|(sample, values)| {
+    // A whole number of points, or of blocks of channels.
+    let piece = match output.order {
+        Channels::Last => output.channels * output.points.div_ceil(PIECES),
+        Channels::First => output.points * jobs[0].channels.len(),
+    };
+    let fill = |sample: usize, number: usize, values: &mut [T]| {
         let group = sample / each * blocks;
-        let first = sample % each;
-        let parts = || jobs[group..group + blocks].iter().zip(&parts[group..group + blocks]);
-        // A sample's points stand behind those of the samples before it in the same job.
-        let block = |job: &Job, part: &'_ [T]| -> std::ops::Range<usize> {
-            let len = part.len() / job.samples.len().min(each);
-            first * len..(first + 1) * len
+        let range = match output.order {
+            Channels::Last => group..group + blocks,
+            Channels::First => group + number..group + number + 1,
         };
-        match output.order {
-            Channels::Last => {
-                let points = output.points.div_ceil(4 * rayon::current_num_threads()).max(1);
-                values.par_chunks_mut(points * output.channels).enumerate().for_each(
-                    |(number, values)| {
-                        let count = values.len() / output.channels;
-                        for (job, part) in parts() {
-                            let channels = (job.channels.start, job.channels.len());
-                            let part = &part[block(job, part)];
-                            output.unpack(part, order, (number * points, count), channels, values);
-                        }
-                    },
-                );
-            }
-            Channels::First => {
-                let width = jobs[0].channels.len() * output.points;
-                values.par_chunks_mut(width).zip(parts().collect::<Vec<_>>()).for_each(
-                    |(values, (job, part))| {
-                        let part = &part[block(job, part)];
-                        let channels = (0, job.channels.len());
-                        output.unpack(part, order, (0, output.points), channels, values);
-                    },
-                );
-            }
+        for (job, part) in jobs[range.clone()].iter().zip(&parts[range]) {
+            // A sample's points stand behind those of the samples before it in the same job.
+            let len = part.len() / job.samples.len().min(each);
+            let part = &part[sample % each * len..][..len];
+            let (points, start) = match output.order {
+                Channels::Last => {
+                    let first = number * (piece / output.channels);
+                    ((first, values.len() / output.channels), job.channels.start)
+                }
+                Channels::First => ((0, output.points), 0),
+            };
+            output.unpack(part, order, points, (start, job.channels.len()), values);
         }
-    });
+    };
+    match threads {
+        true => values.par_chunks_mut(sample_len).enumerate().for_each(|(sample, values)| {
+            let pieces = values.par_chunks_mut(piece).enumerate();
+            pieces.for_each(|(number, values)| fill(sample, number, values));
+        }),
+        false => values.chunks_mut(sample_len).enumerate().for_each(|(sample, values)| {
+            let pieces = values.chunks_mut(piece).enumerate();
+            pieces.for_each(|(number, values)| fill(sample, number, values));
+        }),
+    }
     values
 }
 
