@@ -1,11 +1,15 @@
 //! The command line, as clap reads it.
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
+mod conv;
+
 use std::path::PathBuf;
 
 use candle_core::DType;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use conv::{Conv, Padding};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -69,6 +73,7 @@ pub(crate) enum Command {
     Flops(Flops),
     Run(Run),
     Kernel(Kernel),
+    Conv(Conv),
 }
 
 /// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
@@ -160,8 +165,9 @@ pub(crate) struct Inspect {
 
 /// Count what a generator costs, operation by operation
 ///
-/// Of a generator in a checkpoint, of a config.json, or of sizes given as flags; with --grid, of a whole
-/// conditional kernel: register encoder, generator and SIREN.
+/// Of a generator in a checkpoint, of a config.json, or of sizes given as flags; with --grid, of all that
+/// a checkpoint's kernel takes: register encoder, generator, SIREN, and the convolution around it, if
+/// there is one, of a signal of these lengths.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -178,10 +184,12 @@ pub(crate) struct Flops {
     /// The generator at this prefix or below it
     #[arg(long, value_name = "P", requires = "checkpoint")]
     pub(crate) prefix: Option<String>,
-    /// Count the kernel at this prefix or below it, drawn on a grid of these lengths: 15x15
+    /// Count the convolution or kernel at this prefix or below it, for these lengths: 15x15
     #[arg(long, value_name = "LxL", value_parser = lengths, requires = "checkpoint")]
     #[arg(conflicts_with = "kernel_hidden_dim")]
     pub(crate) grid: Option<Lengths>,
+    #[command(flatten)]
+    pub(crate) padding: Padding,
     /// Samples in a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = size)]
     pub(crate) batch: usize,

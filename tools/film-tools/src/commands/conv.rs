@@ -47,7 +47,9 @@ pub(crate) fn run(args: &Conv) -> Result<()> {
     }
     let other = args.rows.conditioning.as_deref().or(args.rows.registers.as_deref());
     if args.input == "-" && other == Some("-") {
-        return Err(Usage("--input and the conditioning cannot both be standard input".into()).into());
+        return Err(
+            Usage("--input and the conditioning cannot both be standard input".into()).into()
+        );
     }
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
@@ -144,11 +146,8 @@ fn convolve(args: &Conv, found: &FoundConv, module: &CKConvNd, place: &Place) ->
     super::kernel::check_memory(&module.config().kernel, &lengths, "--input")?;
     let mut writer = match &args.tensors.output {
         Some(target) => {
-            let entry = Entry {
-                name: "output".into(),
-                dtype: place.dtype.into(),
-                shape: shape.clone(),
-            };
+            let entry =
+                Entry { name: "output".into(), dtype: place.dtype.into(), shape: shape.clone() };
             Some(TensorWriter::create(target, args.tensors.force, vec![entry])?)
         }
         None => None,
@@ -205,7 +204,8 @@ fn convolve(args: &Conv, found: &FoundConv, module: &CKConvNd, place: &Place) ->
             .as_ref()
             .and_then(Target::path)
             .map(|path| path.display().to_string()),
-        summary: gatherer.summary(),
+        // One column for all: no spread over the batch.
+        summary: Summary { spread: None, ..gatherer.summary() },
     })
 }
 

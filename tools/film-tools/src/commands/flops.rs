@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use film_core::KernelFilmConfig;
 use film_core::checkpoint::{Checkpoint, KernelSettings};
+use film_core::conv::Boundary;
 use film_core::flops::{Factor, Flops as Counts, Item};
 use film_core::siren::Phase;
 use serde::Serialize;
@@ -68,24 +69,24 @@ struct Subject {
     config: Value,
     counts: Counts,
     inference: Option<u64>,
+    /// Of the convolution's axes, if one is counted.
+    boundaries: Option<Vec<Boundary>>,
 }
 
 pub(crate) fn run(args: &Flops) -> Result<()> {
-    let Subject { prefix, sizes, config, counts, inference } = match (&args.checkpoint, &args.grid)
-    {
-        (None, _) => generator(None, &args.sizes.config([])?)?,
-        (Some(path), None) => {
-            let checkpoint = Checkpoint::open(path)?;
-            let named = |error| selection(error, &checkpoint);
-            let found = discover(&checkpoint)?;
-            let found = found.generator(args.prefix.as_deref()).map_err(named)?;
-            let config = found.config(args.sizes.kernel_hidden_dim).map_err(named)?;
-            generator(Some(found.name().into()), &config)?
-        }
-        (Some(path), Some(grid)) => {
-            kernel(&Checkpoint::open(path)?, args.prefix.as_deref(), &grid.0)?
-        }
-    };
+    let Subject { prefix, sizes, config, counts, inference, boundaries } =
+        match (&args.checkpoint, &args.grid) {
+            (None, _) => generator(None, &args.sizes.config([])?)?,
+            (Some(path), None) => {
+                let checkpoint = Checkpoint::open(path)?;
+                let named = |error| selection(error, &checkpoint);
+                let found = discover(&checkpoint)?;
+                let found = found.generator(args.prefix.as_deref()).map_err(named)?;
+                let config = found.config(args.sizes.kernel_hidden_dim).map_err(named)?;
+                generator(Some(found.name().into()), &config)?
+            }
+            (Some(path), Some(grid)) => kernel(&Checkpoint::open(path)?, args, &grid.0)?,
+        };
     let times = |count: u64| {
         let too_many =
             || Usage(format!("--batch {}: the count for the batch overflows", args.batch));
@@ -106,7 +107,7 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
         macs_per_batch: times(counts.macs())?,
         items: counts.items().iter().map(Row::from).collect(),
     };
-    if args.json { printer::json(&report) } else { print(&report, &sizes) }
+    if args.json { printer::json(&report) } else { print(&report, &sizes, boundaries.as_deref()) }
 }
 
 fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subject> {
@@ -117,29 +118,43 @@ fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subjec
         ("num_film_layers", config.num_film_layers),
     ];
     let counts = config.flops().map_err(|error| Usage(error.to_string()))?;
-    Ok(Subject { prefix, sizes, config: serde_json::to_value(config)?, counts, inference: None })
+    Ok(Subject {
+        prefix,
+        sizes,
+        config: serde_json::to_value(config)?,
+        counts,
+        inference: None,
+        boundaries: None,
+    })
 }
 
-/// The register encoder, the generator and the SIREN of a kernel. The mask is not counted, as in the
-/// original.
-fn kernel(checkpoint: &Checkpoint, prefix: Option<&str>, grid: &[usize]) -> Result<Subject> {
+/// All that a convolution takes, or a kernel that stands in none: register encoder, generator, SIREN. The
+/// mask is not counted, as in the original.
+fn kernel(checkpoint: &Checkpoint, args: &Flops, grid: &[usize]) -> Result<Subject> {
     let named = |error| selection(error, checkpoint);
     let discovery = discover(checkpoint)?;
+    let prefix = args.prefix.as_deref();
     let found = discovery.kernel(prefix).map_err(named)?;
-    let config = checkpoint.config()?.unwrap_or_default();
-    let known =
-        KernelSettings::from_json(&config).map_err(|error| match checkpoint.config_path() {
-            Some(path) => error.in_file(path),
-            None => error,
-        })?;
+    let known = args.padding.over(super::kernel_settings(checkpoint)?)?;
     // Counts depend on neither of these two.
     let settings = KernelSettings { omega_0: Some(1.0), l_cache: Some(vec![2]), ..known };
     let config = found.config(&settings).map_err(named)?;
+    let conv = discovery.conv_around(found).filter(|_| settings.boundaries.is_some());
+    let conv_config = conv.map(|conv| conv.config(&settings)).transpose().map_err(named)?;
+    let count = |phase| match &conv_config {
+        Some(conv) => conv.flops(grid, phase),
+        None => config.flops(grid, phase),
+    };
     let mut items = vec![];
     if let (Some(encoder), Some(film)) = (&found.encoder, &config.film_generator) {
         items.extend(encoder.flops(film.cond_dim).map_err(named)?.items().iter().cloned());
     }
-    items.extend(config.flops(grid, Phase::Training).map_err(named)?.items().iter().cloned());
+    items.extend(count(Phase::Training).map_err(named)?.items().iter().cloned());
+    let counts = Counts::new(items)?;
+    let inference = match config.film_generator {
+        Some(_) => counts.total(),
+        None => count(Phase::Inference).map_err(named)?.total(),
+    };
     let sizes = vec![
         ("data_dim", config.data_dim),
         ("embedding_dim", config.embedding_dim),
@@ -151,13 +166,21 @@ fn kernel(checkpoint: &Checkpoint, prefix: Option<&str>, grid: &[usize]) -> Resu
         sizes.iter().map(|(key, size)| ((*key).into(), (*size).into())).collect();
     json.insert("film_after_pos_embed".into(), config.film_after_pos_embed.into());
     json.insert("film_generator".into(), serde_json::to_value(&config.film_generator)?);
-    let counts = Counts::new(items)?;
-    let inference = Some(if config.film_generator.is_some() { counts.total() } else { 0 });
-    let prefix = Some(found.name().into());
-    Ok(Subject { prefix, sizes, config: json.into(), counts, inference })
+    let boundaries = conv_config.map(|conv| conv.boundaries);
+    let names = |of: &Vec<Boundary>| of.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json.insert("boundaries".into(), boundaries.as_ref().map(names).into());
+    let name = conv.filter(|_| boundaries.is_some()).map_or(found.name(), |conv| conv.name());
+    Ok(Subject {
+        prefix: Some(name.into()),
+        sizes,
+        config: json.into(),
+        counts,
+        inference: Some(inference),
+        boundaries,
+    })
 }
 
-fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
+fn print(report: &Report, sizes: &[(&str, usize)], boundaries: Option<&[Boundary]>) -> Result<()> {
     let mut out = printer::stdout();
     if let Some(prefix) = report.prefix {
         for line in wrap(&printer::escape(prefix), printer::columns()) {
@@ -168,8 +191,15 @@ fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
     writeln!(out, "{}", sizes.join(", "))?;
     if let Some(grid) = report.grid {
         let lengths: Vec<String> = grid.iter().map(ToString::to_string).collect();
-        let points: Vec<String> = grid.iter().map(|length| (2 * length - 1).to_string()).collect();
-        writeln!(out, "grid {}: {} points", lengths.join("×"), points.join("×"))?;
+        let lengths = lengths.join("×");
+        if let Some(boundaries) = boundaries {
+            let names: Vec<String> = boundaries.iter().map(ToString::to_string).collect();
+            writeln!(out, "signal {lengths}: {}", names.join(" × "))?;
+        } else {
+            let points: Vec<String> =
+                grid.iter().map(|length| (2 * length - 1).to_string()).collect();
+            writeln!(out, "grid {lengths}: {} points", points.join("×"))?;
+        }
     }
     writeln!(out)?;
     let mut table = Table::new(&[
@@ -212,8 +242,13 @@ fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
     writeln!(out, "\n{DIM}{}{DIM:#}", report.convention)?;
     if report.grid.is_some() {
         writeln!(out, "{DIM}the mask is not counted{DIM:#}")?;
-        if report.inference_flops_per_sample == Some(0) {
-            writeln!(out, "{DIM}not modulated, the kernel is a constant: 0 at inference{DIM:#}")?;
+        match report.inference_flops_per_sample {
+            Some(inference) if inference < report.flops_per_sample => writeln!(
+                out,
+                "{DIM}not modulated, the kernel is a constant: {} at inference{DIM:#}",
+                number(inference)
+            )?,
+            _ => {}
         }
     }
     Ok(out.flush()?)

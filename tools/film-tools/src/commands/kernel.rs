@@ -129,7 +129,7 @@ fn draw(
 ) -> Result<Report> {
     let config: &SirenConfig = kernel.kernel.config();
     let lengths = args.grid.0.as_slice();
-    check_memory(config, lengths)?;
+    check_memory(config, lengths, "--grid")?;
     let grid = grid(lengths, &config.l_cache, place.dtype, &Device::Cpu)?;
     let input = input(args, kernel)?;
     let rows = input.as_ref().map_or(1, |(input, _)| input.shape[0]);
@@ -214,7 +214,7 @@ fn draw(
 
 /// An error where one kernel could not be held in memory: its numbers, their statistics, and two layers
 /// of hidden activations.
-fn check_memory(config: &SirenConfig, lengths: &[usize]) -> Result<()> {
+pub(super) fn check_memory(config: &SirenConfig, lengths: &[usize], what: &str) -> Result<()> {
     let widest = config.embedding_dim.max(config.mlp_hidden_dim).saturating_mul(2);
     let numbers = config.out_dim.saturating_mul(5).saturating_add(widest);
     let points = lengths.iter().fold(1usize, |points, length| {
@@ -222,7 +222,7 @@ fn check_memory(config: &SirenConfig, lengths: &[usize]) -> Result<()> {
     });
     let bytes = points.saturating_mul(numbers).saturating_mul(8);
     if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
-        bail!("--grid {lengths:?}: not enough memory for kernels of {points} points");
+        bail!("{what} {lengths:?}: not enough memory for kernels of {points} points");
     }
     Ok(())
 }

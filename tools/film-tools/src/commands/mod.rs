@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod conv;
 mod flops;
 mod init;
 mod inspect;
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use film_core::checkpoint::{Checkpoint, Discovery, read_json_object};
+use film_core::checkpoint::{Checkpoint, Discovery, KernelSettings, read_json_object};
 use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
@@ -38,6 +39,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Flops(args) => flops::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Kernel(args) => kernel::run(&args),
+        Command::Conv(args) => conv::run(&args),
     }
     .map_err(|error| match error.downcast_ref::<Error>().map(Error::cause) {
         Some(Error::Exists) => anyhow::anyhow!("{error}: --force replaces it"),
@@ -85,6 +87,13 @@ impl Sizes {
 /// What a checkpoint holds; errors name it.
 fn discover(checkpoint: &Checkpoint) -> Result<Discovery> {
     Ok(checkpoint.discover().map_err(|error| error.in_file(checkpoint.path()))?)
+}
+
+/// What a checkpoint's config.json says of its kernels; errors name it.
+pub(crate) fn kernel_settings(checkpoint: &Checkpoint) -> Result<KernelSettings> {
+    let settings = KernelSettings::from_json(&checkpoint.config()?.unwrap_or_default());
+    Ok(settings
+        .map_err(|error| error.in_file(checkpoint.config_path().unwrap_or(checkpoint.path())))?)
 }
 
 /// Says of a selection that failed which file it was made in and how to choose.

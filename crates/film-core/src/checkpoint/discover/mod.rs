@@ -170,6 +170,11 @@ impl Discovery {
         one(&convs, |found| &found.prefix, "convolutions")
     }
 
+    /// The convolution that `kernel` stands in, if it does.
+    pub fn conv_around(&self, kernel: &FoundKernel) -> Option<&FoundConv> {
+        self.convs.iter().find(|found| found.kernel.prefix == kernel.prefix)
+    }
+
     /// The register encoder that feeds `generator`: the one beside it or beside its nearest ancestor.
     ///
     /// # Errors

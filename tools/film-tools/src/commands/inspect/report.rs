@@ -20,6 +20,7 @@ pub(super) struct Report<'a> {
     tensors: Vec<Tensor<'a>>,
     generators: Vec<Generator<'a>>,
     kernels: Vec<Kernel<'a>>,
+    convolutions: Vec<Convolution<'a>>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +67,14 @@ struct Kernel<'a> {
     generator: Option<&'a str>,
     mask: Option<Mask<'a>>,
     registers: Option<Registers<'a>>,
+}
+
+#[derive(Serialize)]
+struct Convolution<'a> {
+    prefix: &'a str,
+    data_dim: usize,
+    channels: usize,
+    kernel: &'a str,
 }
 
 #[derive(Serialize)]
@@ -135,6 +144,17 @@ pub(super) fn report<'a>(shown: &Shown<'a>) -> Report<'a> {
             })
             .collect(),
         kernels: shown.kernels.iter().map(|found| kernel(found)).collect(),
+        convolutions: shown
+            .kernels
+            .iter()
+            .filter_map(|found| shown.discovery.conv_around(found))
+            .map(|found| Convolution {
+                prefix: &found.prefix,
+                data_dim: found.kernel.data_dim,
+                channels: found.kernel.out_dim,
+                kernel: &found.kernel.prefix,
+            })
+            .collect(),
     }
 }
 

@@ -187,6 +187,9 @@ pub(super) fn kernels(out: &mut impl Write, shown: &Shown) -> Result<()> {
             let kind = if mask.gaussian { "Gaussian" } else { "exponential" };
             writeln!(out, "    {kind} mask")?;
         }
+        if let Some(conv) = shown.discovery.conv_around(found) {
+            writeln!(out, "    in a convolution of {} channels: shortcut", conv.kernel.out_dim)?;
+        }
     }
     Ok(())
 }
