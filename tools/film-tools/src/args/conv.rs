@@ -46,7 +46,7 @@ pub(crate) struct Conv {
     pub(crate) padding: Padding,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// How to compute it [default: what suits sizes and device]
+    /// How to compute it: direct, fft, matmul or reference [default: by sizes and device]
     #[arg(long, value_name = "WAY", hide_possible_values = true)]
     pub(crate) algorithm: Option<Way>,
     #[command(flatten)]
