@@ -1,6 +1,7 @@
 //! The program, run as people run it: what it prints, what it writes, and how it says no.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+mod conv;
 mod damage;
 mod errors;
 mod errors_input;

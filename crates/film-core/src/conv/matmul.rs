@@ -16,7 +16,7 @@ const DENSE: usize = 128;
 /// The longest factor of an axis that is split.
 const FACTOR: usize = 64;
 /// Complex numbers in the spectra of a chunk of channels.
-const CHUNK: usize = 1 << 25;
+const CHUNK: usize = 1 << 23;
 
 /// Real and imaginary part.
 #[derive(Debug, Clone)]

@@ -99,7 +99,7 @@ impl Convolution {
     ///
     /// Beside signal, kernel and output, memory is taken for the output once more and, by each thread, for a few
     /// channels: their transforms, or 64 MiB if that is more than one channel's. The matrix products take chunks of
-    /// channels whose spectra have 2²⁵ numbers together.
+    /// channels whose spectra have 2²³ numbers together.
     ///
     /// # Shapes
     /// signal `[B, *spatial, C]` or `[B, C, *spatial]`, kernel `[1 or B, *K, C]` → the signal's

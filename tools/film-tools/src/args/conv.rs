@@ -23,11 +23,11 @@ use crate::commands::{Usage, kernel_settings};
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("condition").args(INPUTS), after_help = "\
 Examples:
-  film-tools conv model --prefix blocks.0 --input x.npy \\
-      --registers registers.npy --output y.safetensors
-  film-tools conv model --input x.safetensors:x --channels-first --random 1
-  film-tools conv model.safetensors --input x.npy --padding zero,circular \\
-      --l-cache 16x9 --output y.npz")]
+  film-tools conv tests/fixtures/ckconv/2d_zero --random 1 \\
+      --input tests/fixtures/ckconv/2d_zero/io.safetensors:input
+  film-tools conv tests/fixtures/ckconv/1d_zero/model.safetensors \\
+      --input tests/fixtures/ckconv/1d_zero/io.safetensors:input \\
+      --causal --l-cache 10 --output causal.npz")]
 pub(crate) struct Conv {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,

@@ -1,0 +1,169 @@
+//! `conv` gives the numbers that PyTorch gave, in either layout, and says what does not fit.
+
+use candle_core::DType;
+use tempfile::tempdir;
+
+use crate::support::{
+    Named, cases, film_tools, fixture, refused, relative_error, report, safetensors,
+};
+
+/// Convolves and reads back what was written.
+#[track_caller]
+fn conv(arguments: &[&str]) -> Named {
+    let folder = tempdir().unwrap();
+    let arguments = [&["conv"], arguments, &["--output", "y.safetensors"]].concat();
+    let outcome = film_tools(folder.path(), &arguments);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{}", outcome.stderr);
+    safetensors(folder.path().join("y.safetensors"))
+}
+
+#[test]
+fn every_case_agrees_each_way() {
+    for case in cases("ckconv") {
+        let io = format!("{case}/io.safetensors");
+        let truth = safetensors(&io);
+        let (input, conditioning) = (format!("{io}:input"), format!("{io}:conditioning"));
+        let mut arguments = vec![case.as_str(), "--input", &input];
+        if truth.contains_key("conditioning") {
+            arguments.extend(["--conditioning", &conditioning]);
+        }
+        for way in ["direct", "fft", "matmul", "reference"] {
+            let got = conv(&[arguments.as_slice(), &["--algorithm", way]].concat());
+            assert_eq!(got.keys().collect::<Vec<_>>(), ["output"]);
+            let error = relative_error(&got["output"], &truth["output"]);
+            assert!(error <= 2e-6, "{case} {way}: {error:e}");
+        }
+        let wide = conv(&[arguments.as_slice(), &["--dtype", "f64"]].concat());
+        assert_eq!(wide["output"].dtype(), DType::F64);
+        assert!(relative_error(&wide["output"], &truth["output"]) <= 2e-6, "{case}");
+    }
+}
+
+#[test]
+fn a_production_layout_goes_from_registers_to_outputs() {
+    let hybrid = fixture("hybrid_model");
+    let io = format!("{hybrid}/io.safetensors");
+    let truth = safetensors(&io);
+    for block in ["blocks.0", "blocks.1"] {
+        let name = format!("{block}.sequence_mixer.inner_mixer.mixer.global_conv");
+        let input = format!("{io}:{name}.input");
+        let registers = format!("{io}:{block}.register_pooling.input");
+        let got = conv(&[
+            &hybrid,
+            "--prefix",
+            block,
+            "--channels-first",
+            "--input",
+            &input,
+            "--registers",
+            &registers,
+        ]);
+        let error = relative_error(&got["output"], &truth[&format!("{name}.output")]);
+        assert!(error <= 2e-6, "{block}: {error:e}");
+    }
+}
+
+#[test]
+fn flags_stand_in_for_a_config() {
+    let case = fixture("ckconv/2d_mixed");
+    let folder = tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    std::fs::copy(format!("{case}/model.safetensors"), &model).unwrap();
+    let model = model.display().to_string();
+    let io = format!("{case}/io.safetensors");
+    let (input, conditioning) = (format!("{io}:input"), format!("{io}:conditioning"));
+    let given = [model.as_str(), "--input", &input, "--conditioning", &conditioning];
+    let flags = ["--padding", "circular,zero", "--l-cache", "3x6"];
+    let got = conv(&[given.as_slice(), &flags].concat());
+    assert!(relative_error(&got["output"], &safetensors(&io)["output"]) <= 2e-6);
+    let refusal = refused(
+        tempdir().unwrap().path(),
+        &[["conv"].as_slice(), &given, &["--l-cache", "3x6"]].concat(),
+    );
+    assert!(
+        refusal.contains("model.safetensors: (root): the checkpoint does not tell fft_padding")
+    );
+}
+
+#[test]
+fn the_report_says_what_was_done() {
+    let case = fixture("ckconv/1d_causal");
+    let input = format!("{case}/io.safetensors:input");
+    let json = report(
+        tempdir().unwrap().path(),
+        &["conv", &case, "--input", &input, "--random", "1", "--json"],
+    );
+    assert_eq!(json["shape"], serde_json::json!([2, 10, 8]));
+    assert_eq!(json["kernel"], serde_json::json!([10]));
+    assert_eq!(json["boundaries"], serde_json::json!(["causal"]));
+    assert_eq!((&json["modulated"], &json["masked"]), (&true.into(), &false.into()));
+    assert!(json["summary"]["spread"].is_null());
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let case = fixture("ckconv/2d_zero");
+    let io = format!("{case}/io.safetensors");
+    let with = |input: &str, more: &[&str]| {
+        let input = format!("{io}:{input}");
+        refused(
+            tempdir().unwrap().path(),
+            &[["conv", &case, "--input", &input].as_slice(), more].concat(),
+        )
+    };
+    assert!(with("conditioning", &[]).contains("expected shape [B, N1, N2, 8], found [2, 12]"));
+    let text = with("input", &["--channels-first"]);
+    assert!(
+        text.contains("expected shape [B, 8, N1, N2] with --channels-first, found [2, 6, 5, 8]")
+    );
+    let text = with("input", &["--random", "3"]);
+    assert!(text.contains("a batch of 1 or 2, the signal's, in front"), "{text}");
+    let registers = format!("{io}:input");
+    assert!(with("input", &["--registers", &registers]).contains("holds no register encoder"));
+    assert!(
+        with("input", &["--padding", "zero,zero,zero"]).contains("fft_padding: expected 2 of them")
+    );
+    assert!(with("input", &["--causal"]).contains("is_causal: expected one axis"));
+    let generator = fixture("generator/tiny_1x1x1");
+    let refusal = refused(tempdir().unwrap().path(), &["conv", &generator, "--input", &registers]);
+    assert!(refusal.contains("holds no convolution"), "{refusal}");
+    let unconditioned = fixture("ckconv/2d_zero_unconditioned");
+    let refusal = refused(
+        tempdir().unwrap().path(),
+        &["conv", &unconditioned, "--input", &registers, "--random", "1"],
+    );
+    assert!(refusal.contains("takes no conditioning"), "{refusal}");
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let case = fixture("ckconv/1d_zero");
+    for wrong in [
+        ["--padding", "circular", "--causal", "--input", "x.npy"].as_slice(),
+        &["--padding", "reflect", "--input", "x.npy"],
+        &["--input", "-", "--conditioning", "-"],
+        &["--input", "x.npy", "--output", "-", "--json"],
+        &[],
+    ] {
+        let folder = tempdir().unwrap();
+        let outcome = film_tools(folder.path(), &[["conv", &case].as_slice(), wrong].concat());
+        assert_eq!(outcome.code, 2, "{wrong:?}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn counts_cover_the_convolution() {
+    let counted = |name: &str, grid: &str, more: &[&str]| {
+        let case = fixture(name);
+        let json = report(
+            Path::new("/"),
+            &[["flops", &case, "--grid", grid, "--json"].as_slice(), more].concat(),
+        );
+        (json["flops_per_sample"].as_u64().unwrap(), json["inference_flops_per_sample"].as_u64())
+    };
+    // The totals in flops.json.
+    assert_eq!(counted("ckconv/1d_circular", "9", &[]), (9385, Some(9385)));
+    assert_eq!(counted("ckconv/2d_zero_unconditioned", "6x5", &[]), (149_019, Some(72_306)));
+    let (circular, _) = counted("ckconv/1d_zero", "10", &["--padding", "circular"]);
+    assert!(circular < 21590, "{circular}");
+}
