@@ -29,7 +29,7 @@ use read::Source;
 pub use atomic::AtomicFile;
 pub use discover::{
     Discovery, Encoder, FoundEncoder, FoundGenerator, FoundKernel, FoundMask, KernelSettings,
-    is_below,
+    NearMiss, is_below,
 };
 pub use header::TensorInfo;
 pub use safetensors::Dtype;

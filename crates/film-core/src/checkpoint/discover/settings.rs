@@ -55,7 +55,9 @@ impl KernelSettings {
             max_std: number(mask, "max_std")?,
             parametrization: match mask.get("parametrization").map(|value| (value, value.as_str()))
             {
-                None | Some((_, Some("direct"))) => Parametrization::Direct,
+                None | Some((Value::Null, _)) | Some((_, Some("direct"))) => {
+                    Parametrization::Direct
+                }
                 Some((_, Some("log"))) => Parametrization::Log,
                 Some((_, Some("softplus"))) => Parametrization::Softplus,
                 Some((other, _)) => {
