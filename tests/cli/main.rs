@@ -4,6 +4,7 @@
 mod damage;
 mod errors;
 mod errors_input;
+mod errors_kernel;
 mod errors_output;
 mod formats;
 mod help;

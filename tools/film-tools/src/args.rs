@@ -144,10 +144,10 @@ Examples:
 pub(crate) struct Inspect {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,
-    /// Only what stands at this prefix or below it
+    /// Only what stands at this prefix or below it: tensors, generators and kernels
     #[arg(long, value_name = "P")]
     pub(crate) prefix: Option<String>,
-    /// Only tensors whose whole name matches: * any text, ? any character, [ab] one of these
+    /// Only tensors whose whole name matches: * any text, ? any character, [ab] one of these; and generators and kernels that have one of these
     #[arg(long, value_name = "GLOB")]
     pub(crate) filter: Option<String>,
     /// One line a tensor instead of the tree; names are not cut unless on a terminal
@@ -183,7 +183,7 @@ pub(crate) struct Flops {
     #[arg(conflicts_with = "kernel_hidden_dim")]
     pub(crate) grid: Option<Lengths>,
     /// Samples in a batch
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = size)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = size, allow_negative_numbers = true)]
     pub(crate) batch: usize,
     /// Print JSON
     #[arg(long)]
@@ -200,11 +200,11 @@ pub(crate) struct Rows {
     #[arg(long, value_name = "FILE[:TENSOR]")]
     pub(crate) registers: Option<String>,
     /// Conditioning [B, cond_dim] of random normal numbers
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", value_parser = count, allow_negative_numbers = true)]
     pub(crate) random: Option<usize>,
-    /// Seed of --random
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of --random [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// Where the tensors go, and how they are computed.
@@ -261,7 +261,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", value_parser = size)]
     pub(crate) kernel_hidden_dim: Option<usize>,
     /// Rows processed at once [default: as many as take 16 MiB]
-    #[arg(long, value_name = "ROWS", value_parser = size)]
+    #[arg(long, value_name = "ROWS", value_parser = size, allow_negative_numbers = true)]
     pub(crate) chunk: Option<usize>,
     #[command(flatten)]
     pub(crate) tensors: Tensors,
@@ -295,7 +295,7 @@ pub(crate) struct Kernel {
     #[command(flatten)]
     pub(crate) rows: Rows,
     /// ω₀ of a kernel with learned frequencies
-    #[arg(long, value_name = "W", value_parser = positive)]
+    #[arg(long, value_name = "W", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) omega_0: Option<f64>,
     /// Length for which an axis spans [-1, 1], for all axes or each
     #[arg(long, value_name = "N[xN]", value_parser = lengths)]
@@ -383,6 +383,10 @@ fn size(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|size| *size >= 1)
         .ok_or_else(|| "expected an integer of at least 1".into())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected an integer of at least 0".into())
 }
 
 fn non_negative(text: &str) -> Result<f64, String> {

@@ -1,8 +1,9 @@
 //! `flops`: what a generator or a whole conditional kernel costs, operation by operation.
 
 use std::io::Write;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use film_core::KernelFilmConfig;
 use film_core::checkpoint::{Checkpoint, KernelSettings};
 use film_core::flops::{Factor, Flops as Counts, Item};
@@ -10,7 +11,7 @@ use film_core::siren::Phase;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{SCHEMA_VERSION, Usage, discover, selection};
+use super::{SCHEMA_VERSION, Usage, check_grid, discover, generator_config, selection};
 use crate::args::Flops;
 use crate::output::{Align, Table, number, wrap};
 use crate::printer::{self, BOLD, DIM};
@@ -20,6 +21,7 @@ struct Report<'a> {
     schema_version: u32,
     convention: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Empty at the root, as in every other report.
     prefix: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grid: Option<&'a [usize]>,
@@ -68,28 +70,30 @@ struct Subject {
     config: Value,
     counts: Counts,
     inference: Option<u64>,
+    /// Whether each sample has its own; else one serves the whole batch.
+    modulated: bool,
 }
 
 pub(crate) fn run(args: &Flops) -> Result<()> {
-    let Subject { prefix, sizes, config, counts, inference } = match (&args.checkpoint, &args.grid)
-    {
-        (None, _) => generator(None, &args.sizes.config([])?)?,
-        (Some(path), None) => {
-            let checkpoint = Checkpoint::open(path)?;
-            let named = |error| selection(error, &checkpoint);
-            let found = discover(&checkpoint)?;
-            let found = found.generator(args.prefix.as_deref()).map_err(named)?;
-            let config = found.config(args.sizes.kernel_hidden_dim).map_err(named)?;
-            generator(Some(found.name().into()), &config)?
-        }
-        (Some(path), Some(grid)) => {
-            kernel(&Checkpoint::open(path)?, args.prefix.as_deref(), &grid.0)?
-        }
-    };
+    let Subject { prefix, sizes, config, counts, inference, modulated } =
+        match (&args.checkpoint, &args.grid) {
+            (None, _) => generator(None, &args.sizes.config([])?)?,
+            (Some(path), None) => {
+                let checkpoint = open(path)?;
+                let named = |error| selection(error, &checkpoint);
+                let found = discover(&checkpoint)?;
+                let found = found.generator(args.prefix.as_deref()).map_err(named)?;
+                let config =
+                    generator_config(found, args.sizes.kernel_hidden_dim).map_err(named)?;
+                generator(Some(found.prefix.clone()), &config)?
+            }
+            (Some(path), Some(grid)) => kernel(&open(path)?, args.prefix.as_deref(), &grid.0)?,
+        };
     let times = |count: u64| {
         let too_many =
             || Usage(format!("--batch {}: the count for the batch overflows", args.batch));
-        count.checked_mul(args.batch as u64).with_context(too_many)
+        let times = if modulated { args.batch as u64 } else { 1 };
+        count.checked_mul(times).with_context(too_many)
     };
     let report = Report {
         schema_version: SCHEMA_VERSION,
@@ -109,6 +113,16 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
     if args.json { printer::json(&report) } else { print(&report, &sizes) }
 }
 
+/// The checkpoint, with a hint where the path is that of a configuration.
+fn open(path: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(path).map_err(|error| match path.file_name() {
+        Some(name) if name == "config.json" && path.is_file() => {
+            anyhow!("{}: not a checkpoint; of a configuration: --config FILE", path.display())
+        }
+        _ => error.into(),
+    })
+}
+
 fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subject> {
     let sizes = vec![
         ("cond_dim", config.cond_dim),
@@ -117,7 +131,8 @@ fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subjec
         ("num_film_layers", config.num_film_layers),
     ];
     let counts = config.flops().map_err(|error| Usage(error.to_string()))?;
-    Ok(Subject { prefix, sizes, config: serde_json::to_value(config)?, counts, inference: None })
+    let config = serde_json::to_value(config)?;
+    Ok(Subject { prefix, sizes, config, counts, inference: None, modulated: true })
 }
 
 /// The register encoder, the generator and the SIREN of a kernel. The mask is not counted, as in the
@@ -126,12 +141,8 @@ fn kernel(checkpoint: &Checkpoint, prefix: Option<&str>, grid: &[usize]) -> Resu
     let named = |error| selection(error, checkpoint);
     let discovery = discover(checkpoint)?;
     let found = discovery.kernel(prefix).map_err(named)?;
-    let config = checkpoint.config()?.unwrap_or_default();
-    let known =
-        KernelSettings::from_json(&config).map_err(|error| match checkpoint.config_path() {
-            Some(path) => error.in_file(path),
-            None => error,
-        })?;
+    let known = checkpoint.kernel_settings(found)?;
+    check_grid(grid, found)?;
     // Counts depend on neither of these two.
     let settings = KernelSettings { omega_0: Some(1.0), l_cache: Some(vec![2]), ..known };
     let config = found.config(&settings).map_err(named)?;
@@ -153,14 +164,15 @@ fn kernel(checkpoint: &Checkpoint, prefix: Option<&str>, grid: &[usize]) -> Resu
     json.insert("film_generator".into(), serde_json::to_value(&config.film_generator)?);
     let counts = Counts::new(items)?;
     let inference = Some(if config.film_generator.is_some() { counts.total() } else { 0 });
-    let prefix = Some(found.name().into());
-    Ok(Subject { prefix, sizes, config: json.into(), counts, inference })
+    let (prefix, modulated) = (Some(found.prefix.clone()), config.film_generator.is_some());
+    Ok(Subject { prefix, sizes, config: json.into(), counts, inference, modulated })
 }
 
 fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
     let mut out = printer::stdout();
     if let Some(prefix) = report.prefix {
-        for line in wrap(&printer::escape(prefix), printer::columns()) {
+        let name = if prefix.is_empty() { "(root)" } else { prefix };
+        for line in wrap(&printer::escape(name), printer::columns()) {
             writeln!(out, "{BOLD}{line}{BOLD:#}")?;
         }
     }
@@ -208,7 +220,7 @@ fn print(report: &Report, sizes: &[(&str, usize)]) -> Result<()> {
         let name = format!("batch of {}", number(report.batch as u64));
         table.row(total(&name, report.flops_per_batch, report.macs_per_batch, None));
     }
-    table.print(&mut out, printer::columns())?;
+    table.print(&mut out)?;
     writeln!(out, "\n{DIM}{}{DIM:#}", report.convention)?;
     if report.grid.is_some() {
         writeln!(out, "{DIM}the mask is not counted{DIM:#}")?;
