@@ -257,7 +257,17 @@ fn configurations_that_cannot_be() {
             }
         }
     }
-    let folder = folder(&[("half.json", br#"{"cond_dim": 8}"#)]);
+    // Where a checkpoint and a configuration are mixed up, it says which flag takes which.
+    let folder = folder(&[("g/config.json", config.as_bytes()), ("g/model.safetensors", &weights)]);
+    let line = refused(folder.path(), &["flops", "g/config.json"]);
+    assert!(line.starts_with("g/config.json: ") && line.contains("--config FILE"), "{line}");
+    let line = refused(folder.path(), &["flops", "--config", "g"]);
+    assert!(line.starts_with("g: a directory") && line.contains("config.json"), "{line}");
+    // Of a kernel's configuration the generator's part is taken.
+    let kernel = fixture("siren_kernel/1d/config.json");
+    let text = film_tools(folder.path(), &["flops", "--config", &kernel]).stdout();
+    assert!(text.starts_with("cond_dim 21, film_hidden_dim 19, "), "{text}");
+    let folder = self::folder(&[("half.json", br#"{"cond_dim": 8}"#)]);
     for arguments in [["flops", "--config", "half.json"], ["flops", "--config", "gone.json"]] {
         let line = refused(folder.path(), &arguments);
         assert!(line.starts_with(&format!("{}: ", arguments[2])), "{line}");

@@ -37,14 +37,18 @@ fn folder(name: &str, bytes: &[u8]) -> TempDir {
 fn json_that_is_no_tensor() {
     let row = "[1, 2, 3, 4, 5, 6, 7, 8]";
     let cases = [
-        (String::new(), "EOF"),
+        (String::new(), "expected JSON, an array of arrays of numbers: EOF"),
+        ("conditioning".into(), "expected JSON, an array of arrays of numbers"),
         ("[".into(), "EOF"),
         (format!("[{row}, [1, 2]]"), "expected an array of 8 like the ones before it, found 2"),
         (format!("[{row}, 3]"), "expected an array here, found a number"),
         (format!("[[{row}], {row}]"), "expected an array here, found a number"),
         ("[1, 2, 3, [4], 5, 6, 7, 8]".into(), "expected a number here, found an array"),
-        ("[1, 2, 3, NaN, 5, 6, 7, 8]".into(), "line 1 column 11"),
-        ("[1, 2, 3, null, 5, 6, 7, 8]".into(), "null"),
+        ("[1, 2, 3, NaN, 5, 6, 7, 8]".into(), "JSON has no NaN: use .npy"),
+        (
+            "[1, 2, 3, null, 5, 6, 7, 8]".into(),
+            "null, expected an array of arrays of numbers at line 1 column 14; JSON has no NaN",
+        ),
         ("[1, 2, 3, \"4\", 5, 6, 7, 8]".into(), "string"),
         ("[1, 2, 3, true, 5, 6, 7, 8]".into(), "boolean"),
         ("[1, 2, 3, 1e999, 5, 6, 7, 8]".into(), "out of range"),
@@ -115,6 +119,7 @@ fn safetensors_that_hold_something_else() {
     let cases = [
         ("one.safetensors", "one", "expected shape [*, 8] (cond_dim), found [2, 7]"),
         ("one.safetensors:d", "one", "holds no tensor d; there are c"),
+        ("one.safetensors:d:e", "one", "holds no tensor d:e; there are c"),
         ("two.safetensors", "two", "choose one as FILE:TENSOR: c, d"),
         ("two.safetensors:", "two", "holds no tensor"),
         ("none.safetensors", "none", "holds no tensor"),

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use tempfile::tempdir;
 
-use crate::support::{assert_same, film_tools, fixture, listing, refused, safetensors, save};
+use crate::support::{
+    assert_same, film_tools, fixture, listing, refused, safetensors, safetensors_bytes, save,
+};
 
 const FORMATS: [&str; 3] = ["o.safetensors", "o.npz", "o.json"];
 
@@ -151,10 +153,49 @@ fn modes_are_those_of_any_new_file() {
 fn a_batch_beyond_any_file_is_refused() {
     let folder = tempdir().unwrap();
     let checkpoint = generator();
-    let run = ["run", &checkpoint, "--random", "18446744073709551615", "--output"];
-    for output in FORMATS {
-        let line = refused(folder.path(), &[run.as_slice(), &[output]].concat());
-        assert!(line.contains("overflows"), "{line}");
+    for (rows, problem) in
+        [("2305843009213693951", "overflows"), ("18446744073709551615", "--random")]
+    {
+        let run = ["run", &checkpoint, "--random", rows, "--output"];
+        for output in FORMATS {
+            let line = refused(folder.path(), &[run.as_slice(), &[output]].concat());
+            assert!(line.contains(problem), "{line}");
+        }
     }
     assert!(Path::new(&checkpoint).is_dir());
+}
+
+/// Rows of nothing have no bytes, but brackets without end.
+#[test]
+fn rows_of_nothing_are_not_written_out() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let header = r#"{"c":{"dtype":"F32","shape":[1099511627776,0,8],"data_offsets":[0,0]}}"#;
+    std::fs::write(path.join("c.safetensors"), safetensors_bytes(header, &[])).unwrap();
+    let checkpoint = generator();
+    for output in ["o.json", "-"] {
+        let line = refused(
+            path,
+            &["run", &checkpoint, "--conditioning", "c.safetensors", "--output", output],
+        );
+        assert!(line.contains("shape [1099511627776, 0, 4] holds no number"), "{line}");
+    }
+}
+
+#[test]
+fn names_may_be_as_long_as_the_system_allows() {
+    let folder = tempdir().unwrap();
+    let output = format!("{}.json", "b".repeat(245));
+    let outcome = film_tools(folder.path(), &run(&generator(), &output));
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    assert_eq!(listing(folder.path()), [output]);
+}
+
+#[test]
+fn a_file_is_no_directory_to_write_into() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "mine").unwrap();
+    let sizes = ["--cond-dim", "4", "--kernel-hidden-dim", "2", "--num-film-layers", "1"];
+    let line = refused(folder.path(), &[&["init", "--output", "file"], &sizes[..]].concat());
+    assert_eq!(line, "file: is not a directory");
 }

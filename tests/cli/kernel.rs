@@ -6,7 +6,7 @@ use candle_core::DType;
 use tempfile::tempdir;
 
 use crate::support::{
-    Named, cases, film_tools, fixture, refused, relative_error, report, safetensors,
+    Named, cases, film_tools, fixture, refused, relative_error, report, safetensors, save,
 };
 
 /// Draws kernels and reads back what was written.
@@ -145,6 +145,50 @@ fn pictures_are_drawn_in_one_to_three_dimensions() {
     }
 }
 
+/// The texts of a sheet, and where they begin at the left.
+fn texts(svg: &str) -> Vec<(f64, String)> {
+    let text = |element: &str| {
+        let x = element.split('"').nth(1)?.parse().ok()?;
+        Some((x, element.split_once('>')?.1.split_once("</text>")?.0.to_string()))
+    };
+    svg.split("<text ").skip(1).filter_map(text).collect()
+}
+
+#[test]
+fn sheets_hold_only_what_fits_and_can_be_shown() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let draw = |arguments: &[&str]| {
+        let image = ["--image", "k.svg", "--force"];
+        let outcome = film_tools(path, &[&["kernel"], arguments, &image].concat());
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        std::fs::read_to_string(path.join("k.svg")).unwrap()
+    };
+    // A name of control characters, longer than the sheet is wide.
+    let tensors = safetensors(fixture("siren_kernel/2d_unconditioned/model.safetensors"));
+    let prefix = format!("a\u{1b}\u{ffff}<&k.{}", "long.".repeat(40));
+    let names: Vec<String> = tensors.keys().map(|name| format!("{prefix}{name}")).collect();
+    let named: Vec<_> = names.iter().map(String::as_str).zip(tensors.values()).collect();
+    save(path.join("k.safetensors"), &named);
+    let svg = draw(&["k.safetensors", "--grid", "3x3", "--l-cache", "5", "--channels", "0"]);
+    assert!(!svg.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{ffff}'));
+    let title = texts(&svg).remove(0);
+    assert!(title.1.contains('…') && title.1.contains("kernels"), "{title:?}");
+    let width: f64 =
+        svg.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+    assert!(title.0 + 5.0 * title.1.chars().count() as f64 <= width, "{title:?} {width}");
+    // Nothing modulates it; at length 1 there is one position, 0.
+    assert!(svg.contains(">unmodulated<") && !svg.contains("sample"));
+    let svg = draw(&["k.safetensors", "--grid", "1x1", "--l-cache", "5"]);
+    assert!(!svg.contains(">-0<"));
+    // Panels a unit wide have no room for a tick on either side.
+    let svg = draw(&["k.safetensors", "--grid", "60x2", "--l-cache", "5"]);
+    let ticks = texts(&svg).iter().filter(|(_, text)| text == "-0.2500").count();
+    assert!((1..6).contains(&ticks), "{svg}");
+    let svg = draw(&[&fixture("siren_kernel/3d"), "--grid", "4x2x2"]);
+    assert!(svg.contains("slices 0, 2, 3, 5, 6 of axis 0"), "{:?}", texts(&svg));
+}
+
 #[test]
 fn counts_cover_the_whole_kernel() {
     let folder = tempdir().unwrap();
@@ -166,6 +210,10 @@ fn counts_cover_the_whole_kernel() {
         (&said["flops_per_sample"], &said["inference_flops_per_sample"]),
         (&33048.into(), &0.into())
     );
+    assert_eq!(said["prefix"], "");
+    // One kernel serves the whole batch.
+    let batch = ["flops", &checkpoint, "--grid", "5x5", "--json", "--batch", "64"];
+    assert_eq!(report(folder.path(), &batch)["flops_per_batch"], 33048);
     // With registers in front: 3R + 2RC more.
     let hybrid = fixture("hybrid_model");
     let said = report(
@@ -189,14 +237,6 @@ fn what_is_missing_or_wrong_is_named() {
         (
             vec!["bare.safetensors", "--grid", "5"],
             "bare.safetensors: (root): the checkpoint does not tell L_cache: give it in config.json or by flag",
-        ),
-        (
-            vec!["bare.safetensors", "--grid", "5x5", "--l-cache", "5"],
-            "grid: expected 1 lengths, one for each axis, found [5, 5]",
-        ),
-        (
-            vec!["bare.safetensors", "--grid", "5", "--l-cache", "5x5"],
-            "bare.safetensors: L_cache: expected 1 integers of at least 2, one for each axis, found [5, 5]",
         ),
         (
             vec!["bare.safetensors", "--grid", "5", "--l-cache", "5", "--registers", "x.npy"],
@@ -230,6 +270,7 @@ fn what_is_missing_or_wrong_is_named() {
         &["kernel", "bare.safetensors", "--grid", "5", "--image", "a.gif"],
         &["kernel", "bare.safetensors", "--grid", "5", "--omega-0", "-1"],
         &["kernel", "bare.safetensors", "--grid", "5", "--samples", "0..2"],
+        &["kernel", "bare.safetensors", "--grid", "5", "--l-cache", "5x5"],
     ] {
         assert_eq!(film_tools(folder.path(), wrong).code, 2, "{wrong:?}");
     }

@@ -5,6 +5,7 @@ mod conv;
 mod damage;
 mod errors;
 mod errors_input;
+mod errors_kernel;
 mod errors_output;
 mod formats;
 mod help;

@@ -79,6 +79,13 @@ fn inspect_reports_files_tensors_and_generators() {
 #[test]
 fn a_filter_leaves_the_totals() {
     let model = fixture("hybrid_model");
+    // What is not at the prefix or below it is not shown, unless a filter asks for what holds a tensor.
+    let generator = fixture("generator/small_8x4x2_h6");
+    let inspect = ["inspect", &generator, "--json", "--prefix", "mlp.0"];
+    let count =
+        |arguments: &[&str]| report(here(), arguments)["generators"].as_array().map(Vec::len);
+    assert_eq!(count(&inspect), Some(0));
+    assert_eq!(count(&[&inspect[..], &["--filter", "*"]].concat()), Some(1));
     let arguments = ["inspect", &model, "--json", "--prefix", "blocks.1", "--filter", "*.bias"];
     let report = report(here(), &arguments);
     assert_eq!(report["total_tensors"], 64);

@@ -171,8 +171,7 @@ fn gradients_reach_every_parameter() {
         let (vars, module) = fresh(&config.unwrap(), DType::F64);
         for var in vars.all_vars() {
             // Away from the start, where γ and β depend on nothing.
-            let moved =
-                (var.as_tensor() + (random("moved", var.dims(), DType::F64) * 0.1).unwrap());
+            let moved = var.as_tensor() + (random("moved", var.dims(), DType::F64) * 0.1).unwrap();
             var.set(&moved.unwrap()).unwrap();
         }
         let module = module.algorithm(way);

@@ -119,7 +119,17 @@ fn config_json_tells_what_shapes_do_not_and_may_not_contradict_them() {
         (Some(3), Some(4))
     );
     assert_eq!(root(r#"{"hidden_dim": 4}"#).unwrap(), (None, None));
+    let with_null = r#"{"num_film_layers": 2, "kernel_hidden_dim": null}"#;
+    assert_eq!(root(with_null).unwrap(), (Some(6), Some(2)));
     for (config, expected) in [
+        (
+            r#"{"kernel_hidden_dim": 5}"#,
+            "kernel_hidden_dim: expected a number whose double divides the 24 rows of mlp.2, found 5",
+        ),
+        (
+            r#"{"num_film_layers": 5}"#,
+            "num_film_layers: expected a number whose double divides the 24 rows of mlp.2, found 5",
+        ),
         (
             r#"{"kernel_hidden_dim": 4, "cond_dim": 9}"#,
             "cond_dim: expected 8, as the weights have it, found 9",
@@ -148,6 +158,18 @@ fn a_neighbour_tells_the_width_before_config_json_does() {
     let discovery = checkpoint.discover().unwrap();
     let found = discovery.generator(None).unwrap();
     assert_eq!((found.kernel_hidden_dim, found.num_film_layers), (Some(6), Some(2)));
+    assert_eq!(
+        message(found.config(Some(4))),
+        "kernel_hidden_dim: expected 6, as the checkpoint tells, found 4"
+    );
+}
+
+#[test]
+fn a_wrappers_name_alone_is_a_place() {
+    use film_core::checkpoint::is_below;
+    assert!(is_below("network.a", "network") && is_below("network.a", "a"));
+    assert!(!is_below("ema.a", "network") && !is_below("ema.a", "_orig_mod"));
+    assert!(is_below("ema.a", ""));
 }
 
 #[test]

@@ -38,6 +38,14 @@ fn files_that_are_something_else() {
         refusal(lfs),
         "not a safetensors file but a git-lfs pointer: fetch the file itself with `git lfs pull`"
     );
+    assert_eq!(
+        refusal(b"\x93NUMPY\x01\x00v\x00{'descr'"),
+        "not a safetensors file but a NumPy array (.npy)"
+    );
+    assert_eq!(
+        refusal(b"PK\x03\x04aaaaaaaagamma.0.npy\x93NUMPY"),
+        "not a safetensors file but an archive of NumPy arrays (.npz)"
+    );
     assert_eq!(refusal(b"PK\x03\x04aaaaaaaaaaaa"), "not a safetensors file but a PyTorch pickle");
 }
 

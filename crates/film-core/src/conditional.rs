@@ -36,7 +36,7 @@ impl ConditionalKernel {
     /// Loads all parts of a kernel found in `checkpoint`.
     ///
     /// # Errors
-    /// If `settings` lacks something that shapes do not tell, or contradicts them.
+    /// If `settings` lacks something that shapes do not tell, or they or config.json contradict the shapes.
     pub fn load(
         checkpoint: &Arc<Checkpoint>,
         found: &FoundKernel,
@@ -44,6 +44,7 @@ impl ConditionalKernel {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
+        checkpoint.kernel_settings(found)?;
         let vb = checkpoint.var_builder(dtype, device);
         let config = found.config(settings)?;
         let cond_dim = config.film_generator.as_ref().map(|film| film.cond_dim);

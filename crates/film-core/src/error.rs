@@ -140,6 +140,9 @@ impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Candle(inner) => inner,
+            // What candle wraps cannot be taken out again; its own kinds can.
+            Error::InFile { file, error } => Self::from(*error).with_path(file),
+            Error::MissingTensor { tensor } => Self::CannotFindTensor { path: tensor },
             other => Self::Wrapped(Box::new(other)),
         }
     }
@@ -185,6 +188,19 @@ mod tests {
         };
         let text = Error::from(inner.with_path("model.safetensors")).to_string();
         assert_eq!(text, "model.safetensors: mlp.0.weight: expected shape [6, 8], found [6, 7]");
+    }
+
+    #[test]
+    fn a_file_is_named_once_after_a_way_through_candle() {
+        let file = Path::new("model.safetensors");
+        for error in [
+            Error::tensor("mlp.0.weight", "shape [6, 8]", "[6, 7]"),
+            Error::MissingTensor { tensor: "mlp.0.weight".into() },
+        ] {
+            let text = format!("model.safetensors: {error}");
+            let through = candle_core::Error::from(error.in_file(file)).bt();
+            assert_eq!(Error::from(through).in_file(file).to_string(), text);
+        }
     }
 
     #[test]

@@ -8,20 +8,31 @@ pub(crate) type Object = Map<String, Value>;
 
 const AT_LEAST_1: &str = "an integer of at least 1";
 
+/// What stands at `key`; null counts as nothing.
+fn value<'a>(json: &'a Object, key: &str) -> Option<&'a Value> {
+    json.get(key).filter(|value| !value.is_null())
+}
+
+/// Whether something stands at `key`.
+pub(crate) fn given(json: &Object, key: &str) -> bool {
+    value(json, key).is_some()
+}
+
 /// The size at `key`, or `None` where the key is missing.
 pub(crate) fn size(json: &Object, key: &str) -> Result<Option<usize>> {
-    let Some(value) = json.get(key) else { return Ok(None) };
+    let Some(value) = value(json, key) else { return Ok(None) };
     as_size(value).map(Some).ok_or_else(|| Error::config(key, AT_LEAST_1, value))
 }
 
 /// The size at `key`, which must be there.
 pub(crate) fn required_size(json: &Object, key: &str) -> Result<usize> {
-    size(json, key)?.ok_or_else(|| Error::config(key, AT_LEAST_1, "nothing: the key is missing"))
+    let nothing = if json.contains_key(key) { "null" } else { "nothing: the key is missing" };
+    size(json, key)?.ok_or_else(|| Error::config(key, AT_LEAST_1, nothing))
 }
 
 /// One size for every axis, or a list of them.
 pub(crate) fn sizes(json: &Object, key: &str, axes: usize) -> Result<Option<Vec<usize>>> {
-    let Some(value) = json.get(key) else { return Ok(None) };
+    let Some(value) = value(json, key) else { return Ok(None) };
     let sizes = match value {
         Value::Array(values) => values.iter().map(as_size).collect(),
         one => as_size(one).map(|size| vec![size; axes]),
@@ -33,13 +44,13 @@ pub(crate) fn sizes(json: &Object, key: &str, axes: usize) -> Result<Option<Vec<
 
 /// The number at `key`, or `None` where the key is missing.
 pub(crate) fn number(json: &Object, key: &str) -> Result<Option<f64>> {
-    let Some(value) = json.get(key) else { return Ok(None) };
+    let Some(value) = value(json, key) else { return Ok(None) };
     value.as_f64().map(Some).ok_or_else(|| Error::config(key, "a number", value))
 }
 
 /// The flag at `key`, or `None` where the key is missing.
 pub(crate) fn flag(json: &Object, key: &str) -> Result<Option<bool>> {
-    let Some(value) = json.get(key) else { return Ok(None) };
+    let Some(value) = value(json, key) else { return Ok(None) };
     value.as_bool().map(Some).ok_or_else(|| Error::config(key, "true or false", value))
 }
 

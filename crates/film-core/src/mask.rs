@@ -29,7 +29,7 @@ impl Parametrization {
     /// If there is another value.
     pub(crate) fn from_json(json: &Object) -> Result<Self> {
         match json.get("parametrization").map(|value| (value, value.as_str())) {
-            None | Some((_, Some("direct"))) => Ok(Self::Direct),
+            None | Some((Value::Null, _) | (_, Some("direct"))) => Ok(Self::Direct),
             Some((_, Some("log"))) => Ok(Self::Log),
             Some((_, Some("softplus"))) => Ok(Self::Softplus),
             Some((other, _)) => {

@@ -2,6 +2,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
 mod conv;
+mod settings;
 
 use std::path::PathBuf;
 
@@ -9,7 +10,8 @@ use candle_core::DType;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use conv::{Conv, Padding};
+pub(crate) use conv::Conv;
+pub(crate) use settings::{Padding, PaddingName, Settings};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -32,6 +34,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         value_name = "WHEN",
+        display_order = 1000,
         default_value = "auto",
         hide_default_value = true
     )]
@@ -149,10 +152,10 @@ Examples:
 pub(crate) struct Inspect {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,
-    /// Only what stands at this prefix or below it
+    /// Only what stands at this prefix or below it: tensors, generators and kernels
     #[arg(long, value_name = "P")]
     pub(crate) prefix: Option<String>,
-    /// Only tensors whose whole name matches: * any text, ? any character, [ab] one of these
+    /// Only tensors whose whole name matches: * any text, ? any character, [ab] one of these; and generators and kernels that have one of these
     #[arg(long, value_name = "GLOB")]
     pub(crate) filter: Option<String>,
     /// One line a tensor instead of the tree; names are not cut unless on a terminal
@@ -191,7 +194,7 @@ pub(crate) struct Flops {
     #[command(flatten)]
     pub(crate) padding: Padding,
     /// Samples in a batch
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = size)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = size, allow_negative_numbers = true)]
     pub(crate) batch: usize,
     /// Print JSON
     #[arg(long)]
@@ -208,11 +211,11 @@ pub(crate) struct Rows {
     #[arg(long, value_name = "FILE[:TENSOR]")]
     pub(crate) registers: Option<String>,
     /// Conditioning [B, cond_dim] of random normal numbers
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", value_parser = count, allow_negative_numbers = true)]
     pub(crate) random: Option<usize>,
-    /// Seed of --random
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of --random [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// Where the tensors go, and how they are computed.
@@ -269,7 +272,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", value_parser = size)]
     pub(crate) kernel_hidden_dim: Option<usize>,
     /// Rows processed at once [default: as many as take 16 MiB]
-    #[arg(long, value_name = "ROWS", value_parser = size)]
+    #[arg(long, value_name = "ROWS", value_parser = size, allow_negative_numbers = true)]
     pub(crate) chunk: Option<usize>,
     #[command(flatten)]
     pub(crate) tensors: Tensors,
@@ -302,18 +305,8 @@ pub(crate) struct Kernel {
     pub(crate) prefix: Option<String>,
     #[command(flatten)]
     pub(crate) rows: Rows,
-    /// ω₀ of a kernel with learned frequencies
-    #[arg(long, value_name = "W", value_parser = positive)]
-    pub(crate) omega_0: Option<f64>,
-    /// Length for which an axis spans [-1, 1], for all axes or each
-    #[arg(long, value_name = "N[xN]", value_parser = lengths)]
-    pub(crate) l_cache: Option<Lengths>,
-    /// Whether the first (γ, β) modulates the embedding: true or false
-    #[arg(long, value_name = "BOOL")]
-    pub(crate) film_after_pos_embed: Option<bool>,
-    /// Leave out the mask
-    #[arg(long)]
-    pub(crate) no_mask: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
     /// Picture to write: a contact sheet as .png or .svg
     #[arg(long, value_name = "FILE", value_parser = crate::picture::Picture::parse)]
     pub(crate) image: Option<crate::picture::Picture>,
@@ -391,6 +384,10 @@ fn size(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|size| *size >= 1)
         .ok_or_else(|| "expected an integer of at least 1".into())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected an integer of at least 0".into())
 }
 
 fn non_negative(text: &str) -> Result<f64, String> {

@@ -31,11 +31,10 @@ impl Chain {
         checkpoint: &Arc<Checkpoint>,
         discovery: &Discovery,
         found: &FoundGenerator,
-        kernel_hidden_dim: Option<usize>,
+        config: KernelFilmConfig,
         registers: bool,
         place: &Place,
     ) -> Result<Self, Error> {
-        let config = found.config(kernel_hidden_dim)?;
         let vb = checkpoint.var_builder(place.dtype, &place.device);
         let encoder = match registers {
             true => Some(discovery.encoder_of(found)?.build(config.cond_dim, &vb)?),

@@ -27,10 +27,9 @@ impl AtomicFile {
     pub fn create(path: &Path, overwrite: bool) -> Result<Self> {
         let destination = destination(path, overwrite)?;
         let directory = directory_of(&destination);
-        let name = destination.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!(".{name}.");
         let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".tmp");
+        // Without the destination's name in it: that may be as long as the system allows already.
+        builder.prefix(".film-").suffix(".tmp");
         #[cfg(unix)]
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
@@ -130,6 +129,16 @@ mod tests {
         file.write(b"half").unwrap();
         drop(file);
         assert!(names(directory.path()).is_empty());
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_the_system_allows() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = "x".repeat(250);
+        let mut file = AtomicFile::create(&directory.path().join(&name), false).unwrap();
+        file.write(b"x").unwrap();
+        file.commit().unwrap();
+        assert_eq!(names(directory.path()), [name]);
     }
 
     #[test]

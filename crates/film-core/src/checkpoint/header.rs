@@ -90,6 +90,10 @@ fn disguise(source: &Source) -> Result<Option<&'static str>> {
         Some("a git-lfs pointer: fetch the file itself with `git lfs pull`")
     } else if is(b"<!doctype") || is(b"<html") {
         Some("an HTML page: the download went wrong")
+    } else if is(b"\x93numpy") {
+        Some("a NumPy array (.npy)")
+    } else if is(b"pk\x03\x04") && text.windows(4).any(|window| window == b".npy") {
+        Some("an archive of NumPy arrays (.npz)")
     } else if is(b"pk\x03\x04") || is(b"\x80\x02") || is(b"\x80\x03") || is(b"\x80\x04") {
         Some("a PyTorch pickle")
     } else if is(b"{") {

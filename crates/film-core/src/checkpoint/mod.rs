@@ -29,7 +29,7 @@ use read::Source;
 pub use atomic::AtomicFile;
 pub use discover::{
     Discovery, Encoder, FoundConv, FoundEncoder, FoundGenerator, FoundKernel, FoundMask,
-    KernelSettings, is_below,
+    KernelSettings, NearMiss, is_below,
 };
 pub use header::TensorInfo;
 pub use safetensors::Dtype;

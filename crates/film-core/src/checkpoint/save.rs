@@ -95,13 +95,16 @@ impl Layout {
 
 /// Writes `directory`/config.json and `directory`/model.safetensors.
 ///
-/// Both are complete in temporary files before either is renamed into place.
+/// Both are complete and flushed in temporary files before either is renamed into place: the weights first,
+/// then config.json. Two renames are two steps. Should the system refuse the second, or stop between them,
+/// the new weights stand beside the config.json that was there before, or beside none.
 ///
 /// # Shapes
 /// tensors of any shape, by their checkpoint names
 ///
 /// # Errors
-/// If one of the two exists and `overwrite` is false, or the system cannot write; then neither changes.
+/// If `directory` is something else, one of the two exists and `overwrite` is false, or the system cannot
+/// write; then neither changes. If the second rename fails, see above; the error names config.json.
 pub fn save<'a>(
     directory: &Path,
     config: &impl Serialize,
@@ -117,6 +120,9 @@ pub fn save<'a>(
             .iter()
             .map(|(name, tensor)| ((*name).into(), tensor.dtype().into(), tensor.dims().into())),
     )?;
+    if directory.exists() && !directory.is_dir() {
+        return Err(Error::Format("is not a directory".into()).in_file(directory));
+    }
     std::fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, error))?;
     let mut config_file = AtomicFile::create(&directory.join(CONFIG), overwrite)?;
     config_file.write(json.as_bytes())?;

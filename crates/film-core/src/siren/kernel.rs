@@ -1,5 +1,7 @@
 //! The kernel: grid lengths and conditioning in, a convolution kernel out.
 
+use std::collections::HashMap;
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
@@ -10,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::flops::{Flops, Item};
 use crate::generator::KernelFilmGenerator;
 use crate::ops::linear;
+use crate::parameter::Parameter;
 
 /// What a count is for: at inference a kernel without a generator is a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +49,15 @@ impl SirenKernel {
     /// If the configuration is not valid, or the builder holds tensors of other shapes.
     pub fn new(config: &SirenConfig, vb: VarBuilder) -> Result<Self> {
         config.validate()?;
+        let parameters = config.parameters()?;
+        let parameters = by_name(&parameters);
         let layer = |name: String| -> Result<(Tensor, Option<Tensor>)> {
-            let weight = config.build_required(&format!("{name}.weight"), &vb)?;
-            Ok((weight, config.build(&format!("{name}.bias"), &vb)?))
+            let build = |suffix: &str| {
+                let parameter = parameters.get(format!("{name}.{suffix}").as_str());
+                parameter.map(|parameter| parameter.build(&vb)).transpose()
+            };
+            let missing = || Error::MissingTensor { tensor: format!("{name}.weight") };
+            Ok((build("weight")?.ok_or_else(missing)?, build("bias")?))
         };
         let hidden =
             (0..config.num_layers - 1).map(|index| layer(format!("hidden_linears.{index}")));
@@ -118,6 +127,14 @@ impl SirenKernel {
     }
 }
 
+/// What a layer's parameters may be called, behind the layer's name.
+const OWN: [&str; 5] = ["weight", "bias", "linear.weight", "linear.bias", "omega_0_scale"];
+
+/// A kernel may have thousands of layers: none of them searches the list.
+fn by_name(parameters: &[Parameter]) -> HashMap<&str, &Parameter> {
+    parameters.iter().map(|parameter| (parameter.name.as_str(), parameter)).collect()
+}
+
 impl SirenConfig {
     /// What drawing one kernel of these grid lengths costs; [`Flops`] states the convention (a sine is
     /// 1 FLOP per element). FiLM is a multiply-add per element of each modulated layer.
@@ -135,12 +152,12 @@ impl SirenConfig {
             return Flops::new(vec![]);
         }
         let parameters = self.parameters()?;
+        let parameters = by_name(&parameters);
         let linear = |name: &str, inputs: usize, outputs: usize| -> Result<Item> {
             let sizes = [grid, ("inputs", inputs), ("outputs", outputs)];
-            let own = parameters
-                .iter()
-                .filter(|parameter| parameter.name.starts_with(&format!("{name}.")));
-            Ok(Item::multiply_adds(name, &sizes)?.with_parameters(&own.collect::<Vec<_>>()))
+            let own = OWN.iter().filter_map(|own| parameters.get(format!("{name}.{own}").as_str()));
+            let own: Vec<&Parameter> = own.copied().collect();
+            Ok(Item::multiply_adds(name, &sizes)?.with_parameters(&own))
         };
         let sine = |width: usize| Item::elementwise("sine", 1, &[grid, ("width", width)]);
         let film = |index: usize| {

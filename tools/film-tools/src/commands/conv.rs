@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Conv) -> Result<()> {
             Usage("--input and the conditioning cannot both be standard input".into()).into()
         );
     }
+    args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
@@ -66,10 +67,10 @@ pub(crate) fn run(args: &Conv) -> Result<()> {
         let text = format!("holds no register encoder for {}", found.name());
         return Err(named(Error::Selection(text)));
     }
-    let settings = args.settings.over_config(&checkpoint)?;
-    let settings = args.padding.over(settings)?;
+    let settings = args.settings.over_config(&found.kernel, &checkpoint)?;
+    let settings = args.padding.over(settings, found.kernel.data_dim)?;
     let mut module = CKConvNd::load(&checkpoint, &found, &settings, place.dtype, &place.device)
-        .map_err(named)?;
+        .map_err(|error| args.settings.blame(error, &checkpoint))?;
     if args.channels_first {
         module = module.channels(Channels::First);
     }
@@ -127,7 +128,7 @@ fn condition(args: &Conv, module: &CKConvNd, batch: usize) -> Result<Option<(Inp
     };
     let input = match (text, args.rows.random) {
         (Some(text), _) => Input::open(text)?,
-        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.rows.seed),
+        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.rows.seed()?)?,
     };
     let rank = row_rank(module.conditional_kernel().encoder.as_ref(), film.cond_dim, &input)?;
     if input.shape.len() != rank + 1 || ![1, batch].contains(&input.shape[0]) {

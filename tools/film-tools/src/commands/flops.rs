@@ -1,8 +1,9 @@
 //! `flops`: what a generator or a whole conditional kernel costs, operation by operation.
 
 use std::io::Write;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use film_core::KernelFilmConfig;
 use film_core::checkpoint::{Checkpoint, KernelSettings};
 use film_core::conv::Boundary;
@@ -11,7 +12,7 @@ use film_core::siren::Phase;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{SCHEMA_VERSION, Usage, discover, selection};
+use super::{SCHEMA_VERSION, Usage, check_grid, discover, generator_config, selection};
 use crate::args::Flops;
 use crate::output::{Align, Table, number, wrap};
 use crate::printer::{self, BOLD, DIM};
@@ -21,6 +22,7 @@ struct Report<'a> {
     schema_version: u32,
     convention: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Empty at the root, as in every other report.
     prefix: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grid: Option<&'a [usize]>,
@@ -69,28 +71,32 @@ struct Subject {
     config: Value,
     counts: Counts,
     inference: Option<u64>,
+    /// FLOPs and MACs of the kernel that one drawing gives to the whole batch.
+    once: (u64, u64),
     /// Of the convolution's axes, if one is counted.
     boundaries: Option<Vec<Boundary>>,
 }
 
 pub(crate) fn run(args: &Flops) -> Result<()> {
-    let Subject { prefix, sizes, config, counts, inference, boundaries } =
+    let Subject { prefix, sizes, config, counts, inference, once, boundaries } =
         match (&args.checkpoint, &args.grid) {
             (None, _) => generator(None, &args.sizes.config([])?)?,
             (Some(path), None) => {
-                let checkpoint = Checkpoint::open(path)?;
+                let checkpoint = open(path)?;
                 let named = |error| selection(error, &checkpoint);
                 let found = discover(&checkpoint)?;
                 let found = found.generator(args.prefix.as_deref()).map_err(named)?;
-                let config = found.config(args.sizes.kernel_hidden_dim).map_err(named)?;
-                generator(Some(found.name().into()), &config)?
+                let config =
+                    generator_config(found, args.sizes.kernel_hidden_dim).map_err(named)?;
+                generator(Some(found.prefix.clone()), &config)?
             }
-            (Some(path), Some(grid)) => kernel(&Checkpoint::open(path)?, args, &grid.0)?,
+            (Some(path), Some(grid)) => kernel(&open(path)?, args, &grid.0)?,
         };
-    let times = |count: u64| {
+    let times = |count: u64, once: u64| {
         let too_many =
             || Usage(format!("--batch {}: the count for the batch overflows", args.batch));
-        count.checked_mul(args.batch as u64).with_context(too_many)
+        let each = (count - once).checked_mul(args.batch as u64);
+        each.and_then(|each| each.checked_add(once)).with_context(too_many)
     };
     let report = Report {
         schema_version: SCHEMA_VERSION,
@@ -103,11 +109,21 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
         macs_per_sample: counts.macs(),
         parameters: counts.parameters(),
         batch: args.batch,
-        flops_per_batch: times(counts.total())?,
-        macs_per_batch: times(counts.macs())?,
+        flops_per_batch: times(counts.total(), once.0)?,
+        macs_per_batch: times(counts.macs(), once.1)?,
         items: counts.items().iter().map(Row::from).collect(),
     };
     if args.json { printer::json(&report) } else { print(&report, &sizes, boundaries.as_deref()) }
+}
+
+/// The checkpoint, with a hint where the path is that of a configuration.
+fn open(path: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(path).map_err(|error| match path.file_name() {
+        Some(name) if name == "config.json" && path.is_file() => {
+            anyhow!("{}: not a checkpoint; of a configuration: --config FILE", path.display())
+        }
+        _ => error.into(),
+    })
 }
 
 fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subject> {
@@ -118,14 +134,8 @@ fn generator(prefix: Option<String>, config: &KernelFilmConfig) -> Result<Subjec
         ("num_film_layers", config.num_film_layers),
     ];
     let counts = config.flops().map_err(|error| Usage(error.to_string()))?;
-    Ok(Subject {
-        prefix,
-        sizes,
-        config: serde_json::to_value(config)?,
-        counts,
-        inference: None,
-        boundaries: None,
-    })
+    let config = serde_json::to_value(config)?;
+    Ok(Subject { prefix, sizes, config, counts, inference: None, once: (0, 0), boundaries: None })
 }
 
 /// All that a convolution takes, or a kernel that stands in none: register encoder, generator, SIREN. The
@@ -135,7 +145,8 @@ fn kernel(checkpoint: &Checkpoint, args: &Flops, grid: &[usize]) -> Result<Subje
     let discovery = discover(checkpoint)?;
     let prefix = args.prefix.as_deref();
     let found = discovery.kernel(prefix).map_err(named)?;
-    let known = args.padding.over(super::kernel_settings(checkpoint)?)?;
+    let known = args.padding.over(checkpoint.kernel_settings(found)?, found.data_dim)?;
+    check_grid(grid, found)?;
     // Counts depend on neither of these two.
     let settings = KernelSettings { omega_0: Some(1.0), l_cache: Some(vec![2]), ..known };
     let config = found.config(&settings).map_err(named)?;
@@ -166,16 +177,27 @@ fn kernel(checkpoint: &Checkpoint, args: &Flops, grid: &[usize]) -> Result<Subje
         sizes.iter().map(|(key, size)| ((*key).into(), (*size).into())).collect();
     json.insert("film_after_pos_embed".into(), config.film_after_pos_embed.into());
     json.insert("film_generator".into(), serde_json::to_value(&config.film_generator)?);
+    let once = if config.film_generator.is_some() {
+        (0, 0)
+    } else {
+        let lengths = match &conv_config {
+            Some(conv) => conv.grid_lengths(grid).map_err(named)?,
+            None => grid.to_vec(),
+        };
+        let kernel = config.flops(&lengths, Phase::Training).map_err(named)?;
+        (kernel.total(), kernel.macs())
+    };
     let boundaries = conv_config.map(|conv| conv.boundaries);
     let names = |of: &Vec<Boundary>| of.iter().map(ToString::to_string).collect::<Vec<_>>();
     json.insert("boundaries".into(), boundaries.as_ref().map(names).into());
-    let name = conv.filter(|_| boundaries.is_some()).map_or(found.name(), |conv| conv.name());
+    let name = conv.filter(|_| boundaries.is_some()).map_or(&found.prefix, |conv| &conv.prefix);
     Ok(Subject {
-        prefix: Some(name.into()),
+        prefix: Some(name.clone()),
         sizes,
         config: json.into(),
         counts,
         inference: Some(inference),
+        once,
         boundaries,
     })
 }
@@ -183,7 +205,8 @@ fn kernel(checkpoint: &Checkpoint, args: &Flops, grid: &[usize]) -> Result<Subje
 fn print(report: &Report, sizes: &[(&str, usize)], boundaries: Option<&[Boundary]>) -> Result<()> {
     let mut out = printer::stdout();
     if let Some(prefix) = report.prefix {
-        for line in wrap(&printer::escape(prefix), printer::columns()) {
+        let name = if prefix.is_empty() { "(root)" } else { prefix };
+        for line in wrap(&printer::escape(name), printer::columns()) {
             writeln!(out, "{BOLD}{line}{BOLD:#}")?;
         }
     }
@@ -238,7 +261,7 @@ fn print(report: &Report, sizes: &[(&str, usize)], boundaries: Option<&[Boundary
         let name = format!("batch of {}", number(report.batch as u64));
         table.row(total(&name, report.flops_per_batch, report.macs_per_batch, None));
     }
-    table.print(&mut out, printer::columns())?;
+    table.print(&mut out)?;
     writeln!(out, "\n{DIM}{}{DIM:#}", report.convention)?;
     if report.grid.is_some() {
         writeln!(out, "{DIM}the mask is not counted{DIM:#}")?;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
-use film_core::checkpoint::{Checkpoint, FoundKernel, KernelSettings};
+use film_core::checkpoint::{Checkpoint, FoundKernel};
 use film_core::siren::{SirenConfig, grid};
-use film_core::{Condition, ConditionalKernel};
+use film_core::{Condition, ConditionalKernel, Error};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Usage, device, discover, selection};
+use super::{SCHEMA_VERSION, Usage, check_grid, device, discover, selection};
 use crate::args::Kernel;
 use crate::chain::{Place, read_rows, row_rank};
 use crate::input::Input;
@@ -42,23 +42,30 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     if args.tensors.json && matches!(args.tensors.output, Some(Target::Stdout)) {
         return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
     }
+    args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);
     let found = discovery.kernel(args.prefix.as_deref()).map_err(named)?;
-    let settings = settings(args, &checkpoint)?;
+    check_grid(&args.grid.0, found)?;
+    let settings = args.settings.over_config(found, &checkpoint)?;
     let mut kernel =
         ConditionalKernel::load(&checkpoint, found, &settings, place.dtype, &place.device)
-            .map_err(named)?;
-    if args.no_mask {
+            .map_err(|error| args.settings.blame(error, &checkpoint))?;
+    if args.settings.no_mask {
         kernel.mask = None;
     }
     if args.rows.registers.is_none() {
         kernel.encoder = None;
     } else if kernel.encoder.is_none() {
         let text = format!("holds no register encoder for {}", found.name());
-        return Err(named(film_core::Error::Selection(text)));
+        return Err(named(Error::Selection(text)));
+    }
+    if found.generator.is_none() && (args.rows.conditioning.is_some() || args.rows.random.is_some())
+    {
+        let text = format!("{}: has no FiLM generator: it takes no conditioning", found.name());
+        return Err(named(Error::Selection(text)));
     }
     let report = draw(args, found, &kernel, &place)?;
     if report.kernel.non_finite > 0 {
@@ -81,37 +88,16 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     }
 }
 
-/// What config.json says, and the flags over it.
-fn settings(args: &Kernel, checkpoint: &Checkpoint) -> Result<KernelSettings> {
-    let mut settings = match checkpoint.config()? {
-        Some(config) => {
-            KernelSettings::from_json(&config).map_err(|error| match checkpoint.config_path() {
-                Some(path) => error.in_file(path),
-                None => error,
-            })?
-        }
-        None => KernelSettings::default(),
-    };
-    settings.omega_0 = args.omega_0.or(settings.omega_0);
-    settings.l_cache = args.l_cache.as_ref().map(|lengths| lengths.0.clone()).or(settings.l_cache);
-    settings.film_after_pos_embed = args.film_after_pos_embed.or(settings.film_after_pos_embed);
-    Ok(settings)
-}
-
 /// The input, if there is one, and how many of its axes make a row.
 fn input(args: &Kernel, kernel: &ConditionalKernel) -> Result<Option<(Input, usize)>> {
     let text = args.rows.conditioning.as_deref().or(args.rows.registers.as_deref());
     if text.is_none() && args.rows.random.is_none() {
         return Ok(None);
     }
-    let Some(film) = &kernel.kernel.config().film_generator else {
-        return Err(
-            Usage("the kernel has no FiLM generator: it takes no conditioning".into()).into()
-        );
-    };
+    let Some(film) = &kernel.kernel.config().film_generator else { return Ok(None) };
     let input = match (text, args.rows.random) {
         (Some(text), _) => Input::open(text)?,
-        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.rows.seed),
+        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.rows.seed()?)?,
     };
     let rank = row_rank(kernel.encoder.as_ref(), film.cond_dim, &input)?;
     if input.shape.len() != rank + 1 {
@@ -155,15 +141,18 @@ fn draw(
     };
     let mut picture = match &args.image {
         Some(picture) => {
-            Some((picture, picture.create(args.tensors.force)?, sheet(args, found, &grid, &shape)?))
+            let sheet = sheet(args, found, &grid, &shape, input.is_some())?;
+            Some((picture, picture.create(args.tensors.force)?, sheet))
         }
         None => None,
     };
     let mut gatherer = Gatherer::new(each);
     let progress = Progress::new(rows, "kernels");
-    let chunk = (CHUNK_BYTES / each.saturating_mul(8).max(1)).max(1);
+    let row = input.as_ref().map_or(0, |(input, _)| input.shape[1..].iter().product());
+    let each_bytes = kernel_bytes(config, lengths).saturating_add(row.saturating_mul(8)).max(1);
+    let chunk = (CHUNK_BYTES / each_bytes).max(1);
     for start in (0..rows).step_by(chunk) {
-        let end = rows.min(start + chunk);
+        let end = rows.min(start.saturating_add(chunk));
         let values = input
             .as_ref()
             .map(|(input, rank)| read_rows(input, *rank, start..end, place))
@@ -212,23 +201,35 @@ fn draw(
     })
 }
 
-/// An error where one kernel could not be held in memory: its numbers, their statistics, and two layers
-/// of hidden activations.
-pub(super) fn check_memory(config: &SirenConfig, lengths: &[usize], what: &str) -> Result<()> {
-    let widest = config.embedding_dim.max(config.mlp_hidden_dim).saturating_mul(2);
+/// What drawing one kernel takes: its numbers, their statistics, and the hidden activations of a step.
+fn kernel_bytes(config: &SirenConfig, lengths: &[usize]) -> usize {
+    let widest = config.embedding_dim.max(config.mlp_hidden_dim).saturating_mul(4);
     let numbers = config.out_dim.saturating_mul(5).saturating_add(widest);
-    let points = lengths.iter().fold(1usize, |points, length| {
+    points(lengths).saturating_mul(numbers).saturating_mul(8)
+}
+
+fn points(lengths: &[usize]) -> usize {
+    lengths.iter().fold(1usize, |points, length| {
         points.saturating_mul(length.saturating_mul(2).saturating_sub(1))
-    });
-    let bytes = points.saturating_mul(numbers).saturating_mul(8);
-    if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
-        bail!("{what} {lengths:?}: not enough memory for kernels of {points} points");
+    })
+}
+
+/// An error where one kernel could not be held in memory.
+pub(super) fn check_memory(config: &SirenConfig, lengths: &[usize], what: &str) -> Result<()> {
+    if Vec::<u8>::new().try_reserve_exact(kernel_bytes(config, lengths)).is_err() {
+        bail!("{what} {lengths:?}: not enough memory for kernels of {} points", points(lengths));
     }
     Ok(())
 }
 
 /// An empty sheet for the samples and channels asked for.
-fn sheet(args: &Kernel, found: &FoundKernel, grid: &Tensor, shape: &[usize]) -> Result<Sheet> {
+fn sheet(
+    args: &Kernel,
+    found: &FoundKernel,
+    grid: &Tensor,
+    shape: &[usize],
+    modulated: bool,
+) -> Result<Sheet> {
     let points = &shape[1..shape.len() - 1];
     if points.len() > 3 {
         bail!(
@@ -236,32 +237,38 @@ fn sheet(args: &Kernel, found: &FoundKernel, grid: &Tensor, shape: &[usize]) -> 
             points.len()
         );
     }
+    if shape[0] == 0 {
+        bail!("--image: there are no samples to draw");
+    }
     let choose = |flag: &str, range: &Option<Range<usize>>, first: usize, there: usize| match range
     {
         Some(range) if range.end > there => {
             bail!("--{flag} {}..{}: there are {there}, from 0", range.start, range.end)
         }
-        Some(range) => Ok(range.clone().collect()),
-        None => Ok((0..there.min(first)).collect::<Vec<usize>>()),
+        Some(range) => Ok(range.clone()),
+        None => Ok(0..there.min(first)),
     };
     let last = grid.flatten_to(points.len())?.to_dtype(DType::F64)?;
     let corner = last.get(last.dim(0)? - 1)?.to_vec1::<f64>()?;
-    Ok(Sheet {
+    let sheet = Sheet {
         title: format!("{}: kernels {points:?}", found.name()),
+        modulated,
         samples: choose("samples", &args.samples, 4, shape[0])?,
         channels: choose("channels", &args.channels, 8, shape[shape.len() - 1])?,
         panels: vec![],
         points: points.to_vec(),
         reach: corner,
-    })
+    };
+    sheet.check_size()?;
+    Ok(sheet)
 }
 
 /// Adds the panels of those samples of the sheet that are in the chunk from `start` on.
 fn add_panels(sheet: &mut Sheet, drawn: &Tensor, start: usize) -> Result<()> {
     let end = start + drawn.dim(0)?;
-    for sample in sheet.samples.iter().filter(|sample| (start..end).contains(sample)) {
+    for sample in sheet.samples.clone().filter(|sample| (start..end).contains(sample)) {
         let kernel = drawn.get(sample - start)?;
-        for &channel in &sheet.channels {
+        for channel in sheet.channels.clone() {
             let values = kernel.narrow(kernel.rank() - 1, channel, 1)?.flatten_all()?;
             sheet.panels.push(Panel { values: values.to_dtype(DType::F64)?.to_vec1()? });
         }
@@ -293,4 +300,30 @@ fn print(report: &Report) -> Result<()> {
         "\n{DIM}std: of all numbers; spread: std over the batch, mean over the kernel{DIM:#}"
     )?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use film_core::siren::{Omega, SirenConfig};
+
+    use super::kernel_bytes;
+
+    #[test]
+    fn hidden_activations_count() {
+        let config = |width: usize| SirenConfig {
+            out_dim: 1,
+            data_dim: 1,
+            mlp_hidden_dim: width,
+            num_layers: 2,
+            embedding_dim: 4,
+            omega: Omega::Fixed { omega_0: 1.0 },
+            hidden_omega_0: 1.0,
+            l_cache: vec![3],
+            use_bias: true,
+            film_after_pos_embed: false,
+            film_generator: None,
+        };
+        assert!(kernel_bytes(&config(1024), &[3]) >= 5 * 1024 * 8);
+        assert!(kernel_bytes(&config(1024), &[3]) > 100 * kernel_bytes(&config(4), &[3]));
+    }
 }

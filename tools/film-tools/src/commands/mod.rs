@@ -6,16 +6,17 @@ mod init;
 mod inspect;
 mod kernel;
 mod run;
+mod settings;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use film_core::checkpoint::{Checkpoint, Discovery, KernelSettings, read_json_object};
+use film_core::checkpoint::{Checkpoint, Discovery, FoundGenerator, FoundKernel, read_json_object};
 use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
-use crate::args::{Command, DeviceName, Sizes};
+use crate::args::{Command, DeviceName, Rows, Sizes};
 
 /// The version of everything that `--json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -54,7 +55,10 @@ impl Sizes {
         more: impl IntoIterator<Item = (&'static str, Option<Value>)>,
     ) -> Result<KernelFilmConfig> {
         let mut json = match &self.config {
-            Some(path) => read_json_object(path)?,
+            Some(path) if path.is_dir() => {
+                bail!("{}: a directory: --config takes the config.json in it", path.display())
+            }
+            Some(path) => film_part(read_json_object(path)?),
             None => Map::new(),
         };
         let sizes = [
@@ -84,16 +88,61 @@ impl Sizes {
     }
 }
 
+/// What a config.json says of the generator: a kernel's has an object for it.
+fn film_part(mut json: Map<String, Value>) -> Map<String, Value> {
+    if json.contains_key("cond_dim") {
+        return json;
+    }
+    let kernel = json.get_mut("kernel").and_then(Value::as_object_mut);
+    let inside = kernel.and_then(|kernel| kernel.remove("film_generator"));
+    match json.remove("film_generator").or(inside) {
+        Some(Value::Object(film)) => film,
+        _ => json,
+    }
+}
+
+impl Rows {
+    /// The seed of `--random`.
+    fn seed(&self) -> Result<u64> {
+        match (self.seed, self.random) {
+            (Some(_), None) => Err(Usage("--seed: only --random takes one".into()).into()),
+            (seed, _) => Ok(seed.unwrap_or_default()),
+        }
+    }
+}
+
+/// A generator's configuration, with what `--kernel-hidden-dim` says where the checkpoint does not.
+fn generator_config(
+    found: &FoundGenerator,
+    kernel_hidden_dim: Option<usize>,
+) -> Result<KernelFilmConfig, Error> {
+    const FLAG: &str = "--kernel-hidden-dim";
+    found.config(kernel_hidden_dim).map_err(|error| match error {
+        Error::Config { key, expected, found } if key == "kernel_hidden_dim" => {
+            Error::config(FLAG, expected, found)
+        }
+        error @ Error::Selection(_) => Error::Selection(format!("{error}; give {FLAG}")),
+        error => error,
+    })
+}
+
+/// An error unless `--grid` has a length for each of the kernel's axes.
+fn check_grid(lengths: &[usize], found: &FoundKernel) -> Result<()> {
+    if lengths.len() == found.data_dim {
+        return Ok(());
+    }
+    let sizes: Vec<String> = lengths.iter().map(ToString::to_string).collect();
+    Err(Usage(format!(
+        "--grid: expected {} lengths, one for each axis of the kernel, found {}",
+        found.data_dim,
+        sizes.join("x")
+    ))
+    .into())
+}
+
 /// What a checkpoint holds; errors name it.
 fn discover(checkpoint: &Checkpoint) -> Result<Discovery> {
     Ok(checkpoint.discover().map_err(|error| error.in_file(checkpoint.path()))?)
-}
-
-/// What a checkpoint's config.json says of its kernels; errors name it.
-pub(crate) fn kernel_settings(checkpoint: &Checkpoint) -> Result<KernelSettings> {
-    let settings = KernelSettings::from_json(&checkpoint.config()?.unwrap_or_default());
-    Ok(settings
-        .map_err(|error| error.in_file(checkpoint.config_path().unwrap_or(checkpoint.path())))?)
 }
 
 /// Says of a selection that failed which file it was made in and how to choose.

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 use film_core::KernelFilmConfig;
-use film_core::checkpoint::Checkpoint;
+use film_core::checkpoint::{Checkpoint, NearMiss, is_below};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Usage, device, discover, selection};
+use super::{SCHEMA_VERSION, Usage, device, discover, generator_config, selection};
 use crate::args::Run;
 use crate::chain::{Chain, Place};
 use crate::input::Input;
@@ -53,9 +53,10 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     if args.tensors.json && matches!(args.tensors.output, Some(Target::Stdout)) {
         return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
     }
+    let seed = args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let chains = load(args, &place)?;
-    let input = input(args, &chains)?;
+    let input = input(args, seed, &chains)?;
     let report = compute(args, &chains, &input, &place)?;
     if report.non_finite > 0 {
         let count = number(report.non_finite);
@@ -97,22 +98,30 @@ fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
     })?;
     let registers = args.rows.registers.is_some();
     let load = |found| {
-        Chain::load(&checkpoint, &discovery, found, args.kernel_hidden_dim, registers, place)
+        let config = generator_config(found, args.kernel_hidden_dim)?;
+        Chain::load(&checkpoint, &discovery, found, config, registers, place)
     };
+    if args.all {
+        let below = |miss: &&NearMiss| prefix.is_none_or(|prefix| is_below(&miss.prefix, prefix));
+        for miss in discovery.near_misses().iter().filter(below) {
+            printer::warn(format!("left out what is no FiLM generator: {}", miss.why));
+        }
+    }
     chosen
         .into_iter()
         .map(|found| load(found).map_err(|error| selection(error, &checkpoint)))
         .collect()
 }
 
-fn input(args: &Run, chains: &[Chain]) -> Result<Input> {
+fn input(args: &Run, seed: u64, chains: &[Chain]) -> Result<Input> {
     let input = match (
         args.rows.conditioning.as_deref().or(args.rows.registers.as_deref()),
         args.rows.random,
     ) {
         (Some(text), _) => Input::open(text)?,
         (None, rows) => {
-            Input::random(rows.unwrap_or_default(), chains[0].config.cond_dim, args.rows.seed)
+            let cond_dim = chains[0].config.cond_dim;
+            Input::random(rows.unwrap_or_default(), cond_dim, seed)?
         }
     };
     // Each generator must take the same rows.
@@ -130,13 +139,15 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
         }
         None => None,
     };
-    let progress = Progress::new(rows * chains.len(), "rows");
+    let progress = Progress::new(rows.saturating_mul(chains.len()), "rows");
     let mut parts = Vec::with_capacity(chains.len());
     for chain in chains {
         let width = chain.config.kernel_hidden_dim;
         let mut layers =
             vec![[Gatherer::new(width), Gatherer::new(width)]; chain.config.num_film_layers];
-        let chunk = args.chunk.unwrap_or_else(|| chunk_rows(&chain.config));
+        let row = row_bytes(&chain.config, input.shape[batch.len()..].iter().product());
+        let chunk = args.chunk.unwrap_or((CHUNK_BYTES / row).max(1));
+        check_memory(chunk.min(rows), row)?;
         for start in (0..rows).step_by(chunk) {
             let end = rows.min(start.saturating_add(chunk));
             let films = chain.films(input, start..end, place)?;
@@ -217,12 +228,20 @@ fn entries(args: &Run, chains: &[Chain], batch: &[usize]) -> Vec<Entry> {
     entries
 }
 
-/// As many rows as take `CHUNK_BYTES`, outputs counted in float64 as the statistics have them.
-fn chunk_rows(config: &KernelFilmConfig) -> usize {
+/// What a row takes from the input's `numbers` on, all counted in float64 as the statistics have them.
+fn row_bytes(config: &KernelFilmConfig, numbers: usize) -> usize {
     let out_dim = config.out_dim().unwrap_or(usize::MAX / 16);
-    let numbers = [config.cond_dim, config.film_hidden_dim, out_dim, out_dim];
-    let bytes = numbers.iter().fold(0usize, |sum, size| sum.saturating_add(size.saturating_mul(8)));
-    (CHUNK_BYTES / bytes.max(1)).max(1)
+    let numbers = [numbers, config.cond_dim, config.film_hidden_dim, out_dim, out_dim];
+    numbers.iter().fold(0usize, |sum, size| sum.saturating_add(size.saturating_mul(8))).max(1)
+}
+
+/// An error where a chunk could not be held in memory.
+fn check_memory(rows: usize, row: usize) -> Result<()> {
+    let bytes = rows.saturating_mul(row);
+    if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
+        bail!("--chunk: not enough memory for {rows} rows of {row} bytes at once");
+    }
+    Ok(())
 }
 
 fn print(report: &Report) -> Result<()> {
@@ -243,7 +262,7 @@ fn print(report: &Report) -> Result<()> {
             report.dtype,
             report.device
         )?;
-        table(part).print(&mut out, printer::columns())?;
+        table(part).print(&mut out)?;
         writeln!(out)?;
     }
     writeln!(
@@ -278,4 +297,16 @@ fn table(part: &Part) -> Table<8> {
         }
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KernelFilmConfig, row_bytes};
+
+    #[test]
+    fn a_row_of_registers_counts() {
+        let config = KernelFilmConfig::new(64, 1, 1).with_film_hidden_dim(4);
+        assert_eq!(row_bytes(&config, 64), 8 * (64 + 64 + 4 + 2 + 2));
+        assert_eq!(row_bytes(&config, 4096 * 64), 8 * (4096 * 64 + 64 + 4 + 2 + 2));
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{Device, Tensor};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
@@ -27,14 +27,28 @@ pub(crate) fn spool(reader: impl Read) -> Result<Spool> {
     let file = tempfile::tempfile().context("cannot create a temporary file")?;
     let mut document = Document { shape: Vec::new(), rank: None, out: BufWriter::new(file) };
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
-    Level { depth: 0, document: &mut document }.deserialize(&mut json)?;
-    json.end()?;
+    let level = Level { depth: 0, document: &mut document };
+    level.deserialize(&mut json).and_then(|()| json.end()).map_err(explain)?;
     let Document { shape, out, .. } = document;
     let file = out
         .into_inner()
         .map_err(std::io::IntoInnerError::into_error)
         .context("cannot write a temporary file")?;
     Ok(Spool { shape: shape.into_iter().map(Option::unwrap_or_default).collect(), file })
+}
+
+/// Says what is wanted where JSON's own words do not.
+fn explain(error: serde_json::Error) -> anyhow::Error {
+    let text = error.to_string();
+    if text.starts_with("expected value") {
+        anyhow!("expected JSON, an array of arrays of numbers: {text}; JSON has no NaN: use .npy")
+    } else if text.starts_with("invalid type: null") {
+        anyhow!("{text}; JSON has no NaN: use .npy")
+    } else if text.starts_with("EOF") || text.starts_with("expected ident") {
+        anyhow!("expected JSON, an array of arrays of numbers: {text}")
+    } else {
+        error.into()
+    }
 }
 
 impl Spool {
@@ -144,8 +158,8 @@ mod tests {
             ("[\"a\"]", "invalid type: string \"a\", expected an array of arrays of numbers"),
             ("[1, null]", "invalid type: null, expected an array of arrays of numbers"),
             ("[1] 2", "trailing characters"),
-            ("[NaN]", "expected value"),
-            ("", "EOF while parsing a value"),
+            ("[NaN]", "expected JSON, an array of arrays of numbers: expected value at line"),
+            ("", "expected JSON, an array of arrays of numbers: EOF while parsing a value"),
         ] {
             let error = spool(text.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(problem), "{text}: {error}");

@@ -6,7 +6,7 @@ mod npy;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use film_core::Error;
 use film_core::checkpoint::{Checkpoint, TensorInfo};
@@ -58,23 +58,20 @@ impl Input {
                 (spool.shape.clone(), Source::Json(spool))
             }
             (Some("npy" | "json"), Some(_)) => {
-                anyhow::bail!(
-                    "{}: holds one tensor without a name: leave out :TENSOR",
-                    path.display()
-                )
+                bail!("{}: holds one tensor without a name: leave out :TENSOR", path.display())
             }
-            _ => anyhow::bail!("{}: expected a .safetensors, .npy or .json file", path.display()),
+            _ => bail!("{}: expected a .safetensors, .npy or .json file", path.display()),
         };
         Ok(Self { name: path, shape, source })
     }
 
     /// Random normal numbers, the same for the same seed however they are read.
-    pub(crate) fn random(rows: usize, columns: usize, seed: u64) -> Self {
-        Self {
-            name: "--random".into(),
-            shape: vec![rows, columns],
-            source: Source::Random { seed },
+    pub(crate) fn random(rows: usize, columns: usize, seed: u64) -> Result<Self> {
+        if rows.checked_mul(columns).is_none() {
+            bail!("--random {rows}: rows of {columns} numbers are more than can be counted");
         }
+        let shape = vec![rows, columns];
+        Ok(Self { name: "--random".into(), shape, source: Source::Random { seed } })
     }
 
     /// Rows `rows` of the tensor, seen as a matrix of rows of `width` elements.
@@ -99,13 +96,15 @@ impl Input {
 
     /// An error about the whole input.
     pub(crate) fn error(&self, expected: &str) -> anyhow::Error {
-        Error::tensor("the input", expected, format!("{:?}", self.shape)).in_file(&self.name).into()
+        let name = self.name.display().to_string();
+        Error::tensor(name, expected, format!("{:?}", self.shape)).into()
     }
 }
 
 fn random_rows(seed: u64, rows: Range<usize>, width: usize) -> Result<Tensor> {
     let count = rows.len() * width;
-    let mut values = Vec::with_capacity(count);
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).with_context(|| format!("{} rows at once", rows.len()))?;
     for row in rows {
         let mut stream = Stream::new(seed, &format!("conditioning.{row}"));
         values.extend((0..width).map(|_| stream.normal()));
@@ -113,12 +112,16 @@ fn random_rows(seed: u64, rows: Range<usize>, width: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, count, &Device::Cpu)?)
 }
 
-/// The path, and the tensor behind the last colon, unless the whole is a file's name.
+/// The path and the tensor: split at the first colon that ends a file's name, unless the whole is one; at
+/// the last colon where no file is there.
 fn split(text: &str) -> (PathBuf, Option<&str>) {
-    match text.rsplit_once(':') {
-        Some((path, tensor)) if !Path::new(text).exists() && !path.is_empty() => {
-            (path.into(), Some(tensor))
-        }
+    if Path::new(text).exists() {
+        return (text.into(), None);
+    }
+    let mut colons = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let there = colons.find(|(path, _)| Path::new(path).is_file());
+    match there.or_else(|| text.rsplit_once(':')) {
+        Some((path, tensor)) if !path.is_empty() => (path.into(), Some(tensor)),
         _ => (text.into(), None),
     }
 }

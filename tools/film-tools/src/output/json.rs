@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use film_core::checkpoint::Dtype;
 use half::{bf16, f16};
 
@@ -10,6 +10,7 @@ use super::tensors::Stored;
 use crate::commands::SCHEMA_VERSION;
 
 pub(crate) fn write(out: &mut impl Write, stored: &mut Stored) -> Result<()> {
+    stored.entries.iter().try_for_each(|entry| check_empty(&entry.shape))?;
     write!(out, "{{\n  \"schema_version\": {SCHEMA_VERSION}")?;
     for entry in stored.entries.clone() {
         write!(out, ",\n  {}: ", serde_json::to_string(&entry.name)?)?;
@@ -62,6 +63,17 @@ fn edges(shape: &[usize], index: usize) -> usize {
         index.is_multiple_of(span)
     };
     shape.iter().rev().take_while(begins).count()
+}
+
+/// An empty tensor may have any number of empty rows, and each would be written.
+fn check_empty(shape: &[usize]) -> Result<()> {
+    const MOST: usize = 1 << 20;
+    let Some(empty) = shape.iter().position(|&size| size == 0) else { return Ok(()) };
+    let arrays = shape[..empty].iter().try_fold(1usize, |all, &size| all.checked_mul(size));
+    if arrays.is_none_or(|arrays| arrays > MOST) {
+        bail!("shape {shape:?} holds no number: as JSON it would be nothing but brackets");
+    }
+    Ok(())
 }
 
 /// Nested empty arrays.

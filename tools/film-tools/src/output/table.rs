@@ -4,7 +4,7 @@ use std::io::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::printer::{BOLD, escape};
+use crate::printer::{BOLD, escape, terminal_columns};
 
 /// On which side of its column a cell stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +34,21 @@ impl<const N: usize> Table<N> {
         self.rows.push(None);
     }
 
-    /// Prints the table; where it would be wider than `columns`, the first column gives way.
-    pub(crate) fn print(&self, out: &mut impl Write, columns: usize) -> std::io::Result<()> {
+    /// Prints the table. On a terminal that is narrower, the first column gives way, if that is enough.
+    pub(crate) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        self.print_within(out, terminal_columns().unwrap_or(usize::MAX))
+    }
+
+    fn print_within(&self, out: &mut impl Write, columns: usize) -> std::io::Result<()> {
         let mut widths: [usize; N] = std::array::from_fn(|column| {
             let cells = self.rows.iter().flatten().map(|row| width(&row[column]));
             cells.chain([width(&self.columns[column].0)]).max().unwrap_or(0)
         });
         let excess = (widths.iter().sum::<usize>() + 2 * (N - 1)).saturating_sub(columns);
-        widths[0] = widths[0].saturating_sub(excess).max(widths[0].min(12));
+        let room = widths[0].saturating_sub(excess);
+        if room >= widths[0].min(12) {
+            widths[0] = room;
+        }
         let line = |cells: &[String; N]| {
             let cell = |column: usize| {
                 let (columns, align) = (widths[column], self.columns[column].1);
@@ -172,6 +179,20 @@ mod tests {
             ["0 B", "1023 B", "1.00 KiB", "145 KiB"]
         );
         assert_eq!([size(1023 * 1024), size(u64::MAX)], ["1.00 MiB", "16.0 EiB"]);
+    }
+
+    #[test]
+    fn names_are_cut_only_where_that_makes_the_table_fit() {
+        let mut table = Table::new(&[("name", Align::Left), ("count", Align::Right)]);
+        table.row(["a.very.long.name.of.a.layer".into(), "1,000,000,000,000".into()]);
+        let print = |columns| {
+            let mut out = vec![];
+            table.print_within(&mut out, columns).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(print(usize::MAX).contains("a.very.long.name.of.a.layer"));
+        assert!(print(40).contains("…"));
+        assert!(print(20).contains("a.very.long.name.of.a.layer"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::canvas::{Anchor, Area, Canvas};
 use super::colour::{BLACK, Rgb, WHITE};
 use super::sheet::Sheet;
 
-const SCALE: f64 = 2.0;
+pub(super) const SCALE: f64 = 2.0;
 
 struct Bitmap {
     width: usize,
@@ -26,7 +26,10 @@ struct Bitmap {
 pub(super) fn draw(sheet: &Sheet) -> Result<Vec<u8>> {
     let (width, height) = sheet.size();
     let (width, height) = ((width * SCALE).ceil() as usize, (height * SCALE).ceil() as usize);
-    let mut bitmap = Bitmap { width, height, pixels: vec![WHITE; width * height] };
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(width * height).context("not enough memory for the picture")?;
+    pixels.resize(width * height, WHITE);
+    let mut bitmap = Bitmap { width, height, pixels };
     sheet.draw(&mut bitmap)?;
     encode(width, height, bitmap.pixels.as_flattened())
 }
@@ -83,6 +86,8 @@ impl Canvas for Bitmap {
     }
 
     fn text(&mut self, x: f64, y: f64, anchor: Anchor, text: &str) {
+        // The font has ASCII alone.
+        let text = &text.replace('…', "...");
         let alignment = match anchor {
             Anchor::Start => Alignment::Left,
             Anchor::Middle => Alignment::Center,

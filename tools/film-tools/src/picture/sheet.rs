@@ -1,10 +1,14 @@
 //! The layout: panels in rows (samples) and columns (channels), axes, a colour bar.
 
-use anyhow::Result;
+use std::ops::Range;
+
+use anyhow::{Result, bail};
 
 use super::canvas::{Anchor, Area, Canvas};
 use super::colour::{BLACK, GREY, INK, colour};
-use crate::output::significant;
+use super::png::SCALE;
+use crate::output::{fit, significant};
+use crate::printer::escape;
 
 /// The longer side of a panel.
 const PANEL: f64 = 112.0;
@@ -14,6 +18,10 @@ const BOTTOM: f64 = 40.0;
 const LEFT: f64 = 92.0;
 const BAR: f64 = 14.0;
 const RIGHT: f64 = 92.0;
+/// What a character of a text takes, in either format.
+const CHARACTER: f64 = 6.0;
+/// Pixels of the largest picture: some 2,000 panels.
+const MOST_PIXELS: f64 = 134e6;
 /// At most this many slices of a 3-D kernel stand side by side in a panel.
 pub(crate) const SLICES: usize = 5;
 
@@ -28,9 +36,11 @@ pub(crate) struct Panel {
 #[derive(Debug)]
 pub(crate) struct Sheet {
     pub(crate) title: String,
+    /// Whether the samples are of some conditioning.
+    pub(crate) modulated: bool,
     /// Numbers of the samples (rows) and channels (columns) shown.
-    pub(crate) samples: Vec<usize>,
-    pub(crate) channels: Vec<usize>,
+    pub(crate) samples: Range<usize>,
+    pub(crate) channels: Range<usize>,
     /// Row by row.
     pub(crate) panels: Vec<Panel>,
     /// Points along each axis, one to three of them.
@@ -40,6 +50,25 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
+    /// An error where the picture could not be held in memory.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let (samples, channels) = (self.samples.len(), self.channels.len());
+        let (width, height) = self.size();
+        let values =
+            self.points.iter().fold(samples.saturating_mul(channels), |values, &points| {
+                values.saturating_mul(points)
+            });
+        let fits = Vec::<f64>::new().try_reserve_exact(values).is_ok();
+        if !fits || width * height * SCALE * SCALE > MOST_PIXELS {
+            let size = format!("{:.0}×{:.0}", width * SCALE, height * SCALE);
+            bail!(
+                "--image: {samples} samples × {channels} channels would take {size} pixels: \
+                 choose fewer by --samples and --channels"
+            );
+        }
+        Ok(())
+    }
+
     /// The end of the scale: the greatest |value|.
     fn limit(&self) -> f64 {
         let values = self.panels.iter().flat_map(|panel| &panel.values);
@@ -87,15 +116,18 @@ impl Sheet {
     pub(super) fn draw(&self, canvas: &mut impl Canvas) -> Result<()> {
         let (width, height) = self.panel_size();
         let limit = self.limit();
-        canvas.text(LEFT, 14.0, Anchor::Start, &self.title);
-        for (column, channel) in self.channels.iter().enumerate() {
+        self.caption(canvas, 14.0, &escape(&self.title));
+        let names = self.channels.clone().enumerate().map(|(column, channel)| {
             let x = LEFT + column as f64 * (width + GAP) + width / 2.0;
             let name = if column == 0 { format!("channel {channel}") } else { channel.to_string() };
-            canvas.text(x, TOP - 10.0, Anchor::Middle, &name);
-        }
-        for (row, sample) in self.samples.iter().enumerate() {
+            (x, Anchor::Middle, name)
+        });
+        labels(canvas, TOP - 10.0, names);
+        for (row, sample) in self.samples.clone().enumerate() {
             let y = TOP + row as f64 * (height + GAP);
-            canvas.text(6.0, y + height / 2.0, Anchor::Start, &format!("sample {sample}"));
+            let name =
+                if self.modulated { format!("sample {sample}") } else { "unmodulated".into() };
+            canvas.text(6.0, y + height / 2.0, Anchor::Start, &name);
             for column in 0..self.channels.len() {
                 let x = LEFT + column as f64 * (width + GAP);
                 let panel = &self.panels[row * self.channels.len() + column];
@@ -142,27 +174,47 @@ impl Sheet {
         let axes = self.points.len();
         let bottom = TOP + self.samples.len() as f64 * (height + GAP) - GAP + 11.0;
         let (_, _, slices) = self.cells();
-        let reach = significant(self.reach[axes - 1]);
-        for column in 0..self.channels.len() {
-            let x = LEFT + column as f64 * (width + GAP);
-            if slices.len() == 1 {
-                canvas.text(x, bottom, Anchor::Start, &format!("-{reach}"));
-                canvas.text(x + width, bottom, Anchor::End, &reach);
-            }
+        let last = self.reach[axes - 1];
+        let reach = significant(last);
+        if slices.len() == 1 {
+            let ticks = (0..self.channels.len()).flat_map(|column| {
+                let x = LEFT + column as f64 * (width + GAP);
+                if last == 0.0 {
+                    return vec![(x + width / 2.0, Anchor::Middle, reach.clone())];
+                }
+                vec![(x, Anchor::Start, minus(last)), (x + width, Anchor::End, reach.clone())]
+            });
+            labels(canvas, bottom, ticks);
         }
         let below = match slices.len() {
             1 => format!("position on axis {}", axes - 1),
-            count => {
-                format!("{count} slices along axis 0; axis 2 to the right, -{reach} to {reach}")
+            _ => {
+                let numbers: Vec<String> = slices.iter().map(ToString::to_string).collect();
+                let span = format!("{} to {reach}", minus(last));
+                format!("slices {} of axis 0; to the right axis 2, {span}", numbers.join(", "))
             }
         };
-        canvas.text(LEFT, bottom + 16.0, Anchor::Start, &below);
+        self.caption(canvas, bottom + 16.0, &below);
+        // Lower panels have no room beside the samples' names.
+        if axes > 1 && height >= 40.0 {
+            let reach = self.reach[axes - 2];
+            canvas.text(LEFT - 5.0, TOP + 6.0, Anchor::End, &minus(reach));
+            if reach != 0.0 {
+                let reach = significant(reach);
+                canvas.text(LEFT - 5.0, TOP + height - 6.0, Anchor::End, &reach);
+            }
+        }
         if axes > 1 {
-            let reach = significant(self.reach[axes - 2]);
-            canvas.text(LEFT - 5.0, TOP + 6.0, Anchor::End, &format!("-{reach}"));
-            canvas.text(LEFT - 5.0, TOP + height - 6.0, Anchor::End, &reach);
             canvas.text(6.0, TOP - 10.0, Anchor::Start, &format!("axis {}", axes - 2));
         }
+    }
+
+    /// A text over the sheet's width, its middle left out where it is longer.
+    fn caption(&self, canvas: &mut impl Canvas, y: f64, text: &str) {
+        let (width, _) = self.size();
+        let room = |x: f64| ((width - x) / CHARACTER) as usize;
+        let x = if text.chars().count() <= room(LEFT) { LEFT } else { 6.0 };
+        canvas.text(x, y, Anchor::Start, &fit(text, room(x)));
     }
 
     /// The colour bar, or in 1-D the scale of the plots.
@@ -185,7 +237,29 @@ impl Sheet {
         }
         canvas.text(label, TOP + 6.0, Anchor::Start, &significant(limit));
         canvas.text(label, TOP + tall / 2.0, Anchor::Start, "0");
-        canvas.text(label, TOP + tall - 6.0, Anchor::Start, &format!("-{}", significant(limit)));
+        canvas.text(label, TOP + tall - 6.0, Anchor::Start, &minus(limit));
         Ok(())
+    }
+}
+
+/// The number with the other sign; zero has none.
+fn minus(value: f64) -> String {
+    significant(-value)
+}
+
+/// Labels from left to right on one line, without those that would run into the one before.
+fn labels(canvas: &mut impl Canvas, y: f64, labels: impl Iterator<Item = (f64, Anchor, String)>) {
+    let mut free = 0.0;
+    for (x, anchor, text) in labels {
+        let width = text.chars().count() as f64 * CHARACTER;
+        let left = match anchor {
+            Anchor::Start => x,
+            Anchor::Middle => x - width / 2.0,
+            Anchor::End => x - width,
+        };
+        if left >= free {
+            canvas.text(x, y, anchor, &text);
+            free = left + width + CHARACTER / 2.0;
+        }
     }
 }

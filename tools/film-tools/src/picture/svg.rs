@@ -77,6 +77,13 @@ impl Canvas for Svg {
             Anchor::Middle => "middle",
             Anchor::End => "end",
         };
+        // XML has no place for these, not even escaped.
+        let text = text.replace(
+            |character: char| {
+                character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}')
+            },
+            "\u{fffd}",
+        );
         let text = text.replace('&', "&amp;").replace('<', "&lt;");
         self.push(format_args!(
             "<text x=\"{x:.2}\" y=\"{y:.2}\" text-anchor=\"{anchor}\" dominant-baseline=\"central\" \

@@ -6,7 +6,7 @@ use super::names::{join, parent_of};
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::config::KernelFilmConfig;
 use crate::error::{Error, Result};
-use crate::json::size;
+use crate::json::{given, size};
 
 /// The four tensors of a generator, relative to its prefix.
 pub(super) const NAMES: [&str; 4] = ["mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias"];
@@ -30,16 +30,23 @@ pub struct FoundGenerator {
 }
 
 impl FoundGenerator {
-    /// The generator's configuration, with the sizes that are known; `kernel_hidden_dim` overrides.
+    /// The generator's configuration. `kernel_hidden_dim` is needed where the checkpoint does not tell it.
     ///
     /// # Errors
-    /// If `kernel_hidden_dim` is known neither here nor there, or does not divide `mlp.2`'s rows.
+    /// If `kernel_hidden_dim` is known neither here nor there, is known to be another, or does not divide
+    /// `mlp.2`'s rows.
     pub fn config(&self, kernel_hidden_dim: Option<usize>) -> Result<KernelFilmConfig> {
+        if let (Some(told), Some(said)) = (self.kernel_hidden_dim, kernel_hidden_dim)
+            && told != said
+        {
+            let expected = format!("{told}, as the checkpoint tells");
+            return Err(Error::config("kernel_hidden_dim", expected, said));
+        }
         let Some(width) = kernel_hidden_dim.or(self.kernel_hidden_dim) else {
             return Err(Error::Selection(format!(
                 "{}: kernel_hidden_dim is unknown: the {} rows of mlp.2 are num_film_layers · 2 · \
                  kernel_hidden_dim, and neither a hidden_linears.0.weight beside the generator nor \
-                 config.json tells which; give it",
+                 config.json tells which",
                 self.name(),
                 self.out_dim
             )));
@@ -152,6 +159,14 @@ fn settle(
         }
         _ => Ok(()),
     };
+    let rows = generator.out_dim;
+    let whole = |key: &str, said: usize| match divide(rows, said) {
+        Some(_) => Ok(()),
+        None => {
+            let expected = format!("a number whose double divides the {rows} rows of mlp.2");
+            Err(Error::config(key, expected, said))
+        }
+    };
     let agrees = check("cond_dim", cond, generator.cond_dim)
         .and_then(|()| check("film_hidden_dim", hidden, generator.film_hidden_dim))
         .and_then(|()| match (width, layers) {
@@ -159,7 +174,9 @@ fn settle(
                 let rows = layers.saturating_mul(2).saturating_mul(width);
                 check("num_film_layers · 2 · kernel_hidden_dim", Some(rows), generator.out_dim)
             }
-            _ => Ok(()),
+            (Some(width), None) => whole("kernel_hidden_dim", width),
+            (None, Some(layers)) => whole("num_film_layers", layers),
+            (None, None) => Ok(()),
         });
     match agrees {
         // At the root there is but one generator that config.json can mean.
@@ -182,7 +199,7 @@ fn divide(rows: usize, by: usize) -> Option<usize> {
 fn film_section(config: &Map<String, Value>) -> Option<&Map<String, Value>> {
     let kernel = config.get("kernel").and_then(Value::as_object);
     let film = |object: &'_ Map<String, Value>| {
-        object.contains_key("num_film_layers") || object.contains_key("kernel_hidden_dim")
+        given(object, "num_film_layers") || given(object, "kernel_hidden_dim")
     };
     [
         config.get("film_generator").and_then(Value::as_object),

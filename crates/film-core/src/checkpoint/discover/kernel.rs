@@ -4,7 +4,7 @@ use super::encoder::FoundEncoder;
 use super::generator::FoundGenerator;
 use super::names::{join, parent_of};
 use super::settings::KernelSettings;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::error::{Error, Result};
 use crate::mask::{ExponentialMaskConfig, GaussianMaskConfig, MaskConfig};
 use crate::siren::{Omega, SirenConfig};
@@ -87,10 +87,11 @@ pub(super) fn kernel(
         return Err(format!("{} is missing", join(prefix, "hidden_linears.0.weight")));
     }
     let use_bias = shape("positional_embedding.linear.bias").is_some();
-    let learnable = shape("positional_embedding.omega_0_scale").is_some();
     let own = ["positional_embedding.", "hidden_linears.", "out_linear."]
         .map(|layer| join(prefix, layer));
-    let tensors = own.iter().flat_map(|layer| checkpoint.starting_with(layer));
+    let tensors: Vec<&TensorInfo> =
+        own.iter().flat_map(|layer| checkpoint.starting_with(layer)).collect();
+    whole(checkpoint, prefix, hidden, use_bias)?;
     Ok(FoundKernel {
         prefix: prefix.into(),
         data_dim,
@@ -99,37 +100,75 @@ pub(super) fn kernel(
         num_layers: hidden + 1,
         out_dim,
         use_bias,
-        learnable,
+        learnable: shape("positional_embedding.omega_0_scale").is_some(),
         film_after_pos_embed: None,
-        parameters: tensors.map(|tensor| tensor.count() as u64).sum(),
+        parameters: tensors.iter().map(|tensor| tensor.count() as u64).sum(),
         generator: None,
-        mask: mask(checkpoint, parent_of(prefix), out_dim),
+        mask: mask(checkpoint, parent_of(prefix), data_dim, out_dim)?,
         encoder: None,
     })
 }
 
-/// The mask in the module `parent`, for kernels of `channels` channels.
-fn mask(checkpoint: &Checkpoint, parent: &str, channels: usize) -> Option<FoundMask> {
-    let prefix = join(parent, "mask");
-    let of = |name: &str, gaussian: bool| match *checkpoint.get(&join(&prefix, name))?.shape {
-        [data_dim, num_channels] if num_channels == channels => {
-            Some(FoundMask { prefix: prefix.clone(), gaussian, data_dim, num_channels })
+/// Whether all layers have a bias or none has, and no hidden layer stands behind a gap.
+fn whole(
+    checkpoint: &Checkpoint,
+    prefix: &str,
+    hidden: usize,
+    use_bias: bool,
+) -> std::result::Result<(), String> {
+    let first = "positional_embedding.linear.bias".to_string();
+    let biases = (0..hidden).map(|index| format!("hidden_linears.{index}.bias"));
+    for bias in biases.chain(["out_linear.bias".into()]) {
+        if checkpoint.get(&join(prefix, &bias)).is_some() != use_bias {
+            let missing = if use_bias { &bias } else { &first };
+            return Err(format!("{} is missing", join(prefix, missing)));
         }
-        _ => None,
+    }
+    let layers = join(prefix, "hidden_linears.");
+    let counted = |name: &str| {
+        let index = name[layers.len()..].split('.').next().and_then(|index| index.parse().ok());
+        index.is_some_and(|index: usize| index < hidden)
     };
-    of("std_param", true).or_else(|| of("weight", false))
+    match checkpoint.starting_with(&layers).find(|tensor| !counted(&tensor.name)) {
+        Some(other) => {
+            let missing = join(prefix, &format!("hidden_linears.{hidden}.weight"));
+            Err(format!("{missing} is missing, but {} is there", other.name))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The mask in the module `parent`, for kernels of `channels` channels.
+fn mask(
+    checkpoint: &Checkpoint,
+    parent: &str,
+    data_dim: usize,
+    channels: usize,
+) -> std::result::Result<Option<FoundMask>, String> {
+    let prefix = join(parent, "mask");
+    for (name, gaussian) in [("std_param", true), ("weight", false)] {
+        let name = join(&prefix, name);
+        let Some(tensor) = checkpoint.get(&name) else { continue };
+        let expected = [data_dim, channels];
+        if tensor.shape != expected {
+            return Err(format!(
+                "{name}: expected shape {expected:?} (axes, channels), found {:?}",
+                tensor.shape
+            ));
+        }
+        return Ok(Some(FoundMask { prefix, gaussian, data_dim, num_channels: channels }));
+    }
+    Ok(None)
 }
 
 impl FoundKernel {
     /// Gives the kernel the generator inside it, which settles `film_after_pos_embed` where the number of
     /// pairs does: as many as hidden layers means no, one more means yes.
     pub(super) fn adopt(&mut self, generator: &FoundGenerator) {
-        let pairs = generator.num_film_layers.or_else(|| {
-            let width = 2 * self.mlp_hidden_dim;
-            generator.out_dim.is_multiple_of(width).then(|| generator.out_dim / width)
-        });
+        let width = 2 * self.mlp_hidden_dim;
         let mut generator = generator.clone();
-        if let Some(pairs) = pairs {
+        if generator.out_dim.is_multiple_of(width) {
+            let pairs = generator.out_dim / width;
             generator.kernel_hidden_dim = Some(self.mlp_hidden_dim);
             generator.num_film_layers = Some(pairs);
             self.film_after_pos_embed = match pairs + 1 {
@@ -139,6 +178,18 @@ impl FoundKernel {
             };
         }
         self.generator = Some(generator);
+    }
+
+    /// An error where the generator's pairs are neither as many as hidden layers nor one more.
+    fn check_pairs(&self) -> Result<()> {
+        let Some(generator) = &self.generator else { return Ok(()) };
+        if self.film_after_pos_embed.is_some() {
+            return Ok(());
+        }
+        let film = generator.config(Some(self.mlp_hidden_dim))?;
+        let layers = self.num_layers - 1;
+        let expected = format!("{layers}, as there are hidden layers, or {}", layers + 1);
+        Err(Error::config("num_film_layers", expected, film.num_film_layers))
     }
 
     /// The prefix, or a name for none.
@@ -154,6 +205,7 @@ impl FoundKernel {
     /// # Errors
     /// If `settings` lacks something; the error names everything that is missing.
     pub fn config(&self, settings: &KernelSettings) -> Result<SirenConfig> {
+        self.check_pairs()?;
         let mut missing = vec![];
         if settings.l_cache.is_none() {
             missing.push("L_cache");
@@ -162,9 +214,6 @@ impl FoundKernel {
             missing.push("omega_0");
         }
         let after = self.film_after_pos_embed.or(settings.film_after_pos_embed);
-        if self.generator.is_some() && after.is_none() {
-            missing.push("film_after_pos_embed");
-        }
         if !missing.is_empty() {
             return Err(Error::Selection(format!(
                 "{}: the checkpoint does not tell {}: give it in config.json or by flag",

@@ -1,5 +1,6 @@
 //! Finding what this crate can run by the names and shapes of a checkpoint's tensors.
 
+mod agree;
 mod conv;
 mod encoder;
 mod generator;
@@ -33,9 +34,24 @@ pub struct Discovery {
     encoders: Vec<FoundEncoder>,
     /// The encoders that stand right in a module, by the module's prefix.
     encoders_in: HashMap<String, Vec<usize>>,
-    near_misses: Vec<String>,
-    kernel_misses: Vec<String>,
-    conv_misses: Vec<String>,
+    near_misses: Vec<NearMiss>,
+    kernel_misses: Vec<NearMiss>,
+    conv_misses: Vec<NearMiss>,
+}
+
+/// What looks like a generator or a kernel and is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearMiss {
+    /// Where it stands.
+    pub prefix: String,
+    /// What keeps it from being one.
+    pub why: String,
+}
+
+impl NearMiss {
+    fn new(prefix: &str, why: String) -> Self {
+        Self { prefix: prefix.into(), why }
+    }
 }
 
 impl Discovery {
@@ -56,43 +72,61 @@ impl Discovery {
             if let Some(prefix) = parent(name, "mlp.0.weight") {
                 match generator(checkpoint, prefix, &config)? {
                     Ok(generator) => found.generators.push(generator),
-                    Err(why) => found.near_misses.push(why),
+                    Err(why) => found.near_misses.push(NearMiss::new(prefix, why)),
                 }
             } else if let Some(prefix) = parent(name, "mlp.2.weight") {
                 let first = join(prefix, NAMES[0]);
                 if checkpoint.get(&first).is_none() {
-                    found.near_misses.push(format!("{first} is missing"));
+                    let why = format!("{first} is missing");
+                    found.near_misses.push(NearMiss::new(prefix, why));
                 }
             } else if let Some(prefix) = parent(name, "positional_embedding.linear.weight") {
                 match kernel(checkpoint, prefix) {
                     Ok(kernel) => found.kernels.push(kernel),
-                    Err(why) => found.kernel_misses.push(why),
+                    Err(why) => found.kernel_misses.push(NearMiss::new(prefix, why)),
+                }
+            } else if let Some(prefix) = parent(name, "hidden_linears.0.weight") {
+                let first = join(prefix, "positional_embedding.linear.weight");
+                if checkpoint.get(&first).is_none()
+                    && checkpoint.get(&join(prefix, "out_linear.weight")).is_some()
+                {
+                    let why = format!("{first} is missing");
+                    found.kernel_misses.push(NearMiss::new(prefix, why));
                 }
             } else if let Some(encoder) = encoder(tensor) {
                 found.encoders.push(encoder);
             }
         }
-        found.tie();
+        found.tie(checkpoint);
         found.add_convs(checkpoint);
         Ok(found)
     }
 
-    /// Ties each kernel to its generator and to the register encoder that feeds it.
-    fn tie(&mut self) {
+    /// Ties each kernel to its generator and to the register encoder that feeds it. One whose generator is
+    /// broken is no kernel: it would be drawn as if nothing modulated it.
+    fn tie(&mut self, checkpoint: &Checkpoint) {
         for (index, encoder) in self.encoders.iter().enumerate() {
             self.encoders_in.entry(parent_of(&encoder.prefix).into()).or_default().push(index);
         }
         let generators: HashMap<&str, &FoundGenerator> =
             self.generators.iter().map(|found| (found.prefix.as_str(), found)).collect();
-        let mut kernels = std::mem::take(&mut self.kernels);
-        for kernel in &mut kernels {
+        let (mut kernels, mut misses) = (vec![], vec![]);
+        for mut kernel in self.kernels.clone() {
             let inside = join(&kernel.prefix, "film_generator");
             if let Some(generator) = generators.get(inside.as_str()) {
                 kernel.adopt(generator);
                 kernel.encoder = self.encoder_of(generator).ok().cloned();
+            } else if checkpoint.starting_with(&join(&inside, "")).next().is_some() {
+                let known = self.near_misses.iter().find(|miss| miss.prefix == inside);
+                let missing = || format!("{} is missing", join(&inside, NAMES[0]));
+                let why = known.map_or_else(missing, |miss| miss.why.clone());
+                misses.push(NearMiss::new(&kernel.prefix, why));
+                continue;
             }
+            kernels.push(kernel);
         }
         self.kernels = kernels;
+        self.kernel_misses.extend(misses);
     }
 
     /// Finds the convolutions around the kernels.
@@ -101,7 +135,7 @@ impl Discovery {
             let Some(prefix) = parent(&kernel.prefix, "kernel") else { continue };
             match conv(checkpoint, prefix, kernel) {
                 Ok(conv) => self.convs.push(conv),
-                Err(why) => self.conv_misses.push(why),
+                Err(why) => self.conv_misses.push(NearMiss::new(prefix, why)),
             }
         }
     }
@@ -127,8 +161,13 @@ impl Discovery {
     }
 
     /// What looked like a generator, each with what keeps it from being one.
-    pub fn near_misses(&self) -> &[String] {
+    pub fn near_misses(&self) -> &[NearMiss] {
         &self.near_misses
+    }
+
+    /// What looked like a SIREN kernel, each with what keeps it from being one.
+    pub fn kernel_misses(&self) -> &[NearMiss] {
+        &self.kernel_misses
     }
 
     /// The generators at `prefix` or below it; all of them without one. The wrappers' names
@@ -144,20 +183,21 @@ impl Discovery {
     /// The one generator at `prefix` or below it.
     ///
     /// # Errors
-    /// If there is none, or more than one; the error says which there are.
+    /// If there is none, or more than one, or a near miss beside the one; the error says which there are.
     pub fn generator(&self, prefix: Option<&str>) -> Result<&FoundGenerator> {
-        one(&self.select(prefix)?, |found| &found.prefix, "FiLM generators")
+        let chosen = self.select(prefix)?;
+        one(&chosen, |found| &found.prefix, prefix, "FiLM generator", &self.near_misses)
     }
 
     /// The one SIREN kernel at `prefix` or below it.
     ///
     /// # Errors
-    /// If there is none, or more than one; the error says which there are.
+    /// If there is none, or more than one, or a near miss beside the one; the error says which there are.
     pub fn kernel(&self, prefix: Option<&str>) -> Result<&FoundKernel> {
         let noun = "SIREN kernel (positional_embedding.linear, hidden_linears.0 … and out_linear)";
         let kernels =
             select(&self.kernels, |found| &found.prefix, prefix, noun, &self.kernel_misses)?;
-        one(&kernels, |found| &found.prefix, "SIREN kernels")
+        one(&kernels, |found| &found.prefix, prefix, "SIREN kernel", &self.kernel_misses)
     }
 
     /// The one convolution at `prefix` or below it.
@@ -167,7 +207,7 @@ impl Discovery {
     pub fn conv(&self, prefix: Option<&str>) -> Result<&FoundConv> {
         let noun = "convolution (shortcut, and a SIREN kernel below kernel)";
         let convs = select(&self.convs, |found| &found.prefix, prefix, noun, &self.conv_misses)?;
-        one(&convs, |found| &found.prefix, "convolutions")
+        one(&convs, |found| &found.prefix, prefix, "convolution", &self.conv_misses)
     }
 
     /// The convolution that `kernel` stands in, if it does.
@@ -203,7 +243,7 @@ fn select<'a, T>(
     prefix: fn(&T) -> &String,
     wanted: Option<&str>,
     noun: &str,
-    misses: &[String],
+    misses: &[NearMiss],
 ) -> Result<Vec<&'a T>> {
     let wanted = wanted.map(|wanted| wanted.trim_matches('.'));
     let exact = found.iter().filter(|found| Some(prefix(found).as_str()) == wanted);
@@ -216,29 +256,47 @@ fn select<'a, T>(
         return Ok(chosen);
     }
     let short = noun.split(" (").next().unwrap_or(noun);
-    Err(Error::Selection(match (found, misses) {
-        ([], []) => format!("holds no {noun}"),
-        ([], [why, ..]) => format!("holds no {short}: {why}"),
-        (found, _) => format!(
+    let place = wanted.filter(|wanted| !wanted.is_empty());
+    Err(Error::Selection(match (nearest(misses, wanted), found, misses, place) {
+        (Some(miss), _, _, Some(place)) => format!("holds no {short} at {place}: {}", miss.why),
+        (Some(miss), ..) | (None, [], [miss, ..], _) => format!("holds no {short}: {}", miss.why),
+        (None, [], [], _) => format!("holds no {noun}"),
+        (None, found, ..) => format!(
             "no {short} at {}; there are {}",
-            wanted.unwrap_or_default(),
+            place.unwrap_or_default(),
             list(found.iter().map(prefix))
         ),
     }))
 }
 
-/// The only one chosen.
-fn one<'a, T>(chosen: &[&'a T], prefix: fn(&T) -> &String, nouns: &str) -> Result<&'a T> {
-    match chosen {
-        [one] => Ok(one),
-        several => {
-            let names = list(several.iter().map(|found| prefix(found)));
-            Err(Error::Selection(format!(
-                "holds {} {nouns}: choose one by its prefix: {names}",
-                several.len()
-            )))
+/// The first near miss at `wanted` or below it.
+fn nearest<'a>(misses: &'a [NearMiss], wanted: Option<&str>) -> Option<&'a NearMiss> {
+    let wanted = wanted.map(|wanted| wanted.trim_matches('.')).unwrap_or_default();
+    misses.iter().find(|miss| is_below(&miss.prefix, wanted))
+}
+
+/// The only one chosen. Where something beside it is nearly another one, nobody can tell which was meant.
+fn one<'a, T>(
+    chosen: &[&'a T],
+    prefix: fn(&T) -> &String,
+    wanted: Option<&str>,
+    noun: &str,
+    misses: &[NearMiss],
+) -> Result<&'a T> {
+    let names = || list(chosen.iter().map(|found| prefix(found)));
+    let text = match (chosen, nearest(misses, wanted)) {
+        ([one], None) => return Ok(one),
+        ([one], Some(_)) if Some(prefix(one).as_str()) == wanted => return Ok(one),
+        ([_], Some(miss)) => format!(
+            "holds a {noun} at {} and a broken one ({}): choose one by its prefix",
+            names(),
+            miss.why
+        ),
+        (several, _) => {
+            format!("holds {} {noun}s: choose one by its prefix: {}", several.len(), names())
         }
-    }
+    };
+    Err(Error::Selection(text))
 }
 
 /// Up to six prefixes.

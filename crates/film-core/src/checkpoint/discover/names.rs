@@ -21,7 +21,10 @@ pub(super) fn segments(prefix: &str) -> Vec<&str> {
 /// Whether the tensor or module `name` is `prefix` or stands below it. The wrappers' names `network.`
 /// in front and `_orig_mod.` anywhere may be left out.
 pub fn is_below(name: &str, prefix: &str) -> bool {
-    unwrapped(name).starts_with(&unwrapped(prefix)) || segments(name).starts_with(&segments(prefix))
+    let bare = unwrapped(prefix);
+    // A wrapper's name alone is a place of its own, not everything.
+    (!bare.is_empty() && unwrapped(name).starts_with(&bare))
+        || segments(name).starts_with(&segments(prefix))
 }
 
 /// The path without what Lightning (`network` in front) and `torch.compile` (`_orig_mod`) add.

@@ -8,7 +8,7 @@ use std::io::Write;
 use anyhow::Result;
 use film_core::Error;
 use film_core::checkpoint::{
-    Checkpoint, Discovery, FoundGenerator, FoundKernel, TensorInfo, is_below,
+    Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, TensorInfo, is_below,
 };
 
 use super::{discover, selection};
@@ -21,6 +21,8 @@ struct Shown<'a> {
     tensors: Vec<&'a TensorInfo>,
     generators: Vec<&'a FoundGenerator>,
     kernels: Vec<&'a FoundKernel>,
+    /// What is nearly a kernel.
+    misses: Vec<&'a NearMiss>,
     discovery: &'a Discovery,
 }
 
@@ -50,9 +52,9 @@ fn select<'a>(
 ) -> Result<Shown<'a>> {
     let glob = args.filter.as_deref().map(glob::Pattern::new).transpose();
     let glob = glob.map_err(|error| super::Usage(format!("--filter: {error}")))?;
+    let inside = |name: &str| args.prefix.as_deref().is_none_or(|prefix| is_below(name, prefix));
     let wanted = |tensor: &&TensorInfo| {
-        args.prefix.as_deref().is_none_or(|prefix| is_below(&tensor.name, prefix))
-            && glob.as_ref().is_none_or(|glob| glob.matches(&tensor.name))
+        inside(&tensor.name) && glob.as_ref().is_none_or(|glob| glob.matches(&tensor.name))
     };
     let tensors: Vec<_> = checkpoint.tensors().iter().filter(wanted).collect();
     if tensors.is_empty() && !checkpoint.tensors().is_empty() {
@@ -63,8 +65,12 @@ fn select<'a>(
         };
         return Err(selection(Error::Selection(text), checkpoint));
     }
-    // A part is shown if a tensor of it is; the tensors are sorted by name.
+    // A part is shown if it stands at the prefix or below it; with a filter, if a tensor of it is shown.
+    // The tensors are sorted by name.
     let is_shown = |prefix: &str| {
+        if args.filter.is_none() && !inside(prefix) {
+            return false;
+        }
         let below = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
         let first = tensors.partition_point(|tensor| tensor.name < below);
         tensors.get(first).is_some_and(|tensor| tensor.name.starts_with(&below))
@@ -72,5 +78,6 @@ fn select<'a>(
     let generators = discovery.generators().iter().filter(|found| is_shown(&found.prefix));
     let kernels = discovery.kernels().iter().filter(|found| is_shown(&found.prefix));
     let (generators, kernels) = (generators.collect(), kernels.collect());
-    Ok(Shown { checkpoint, tensors, generators, kernels, discovery })
+    let misses = discovery.kernel_misses().iter().filter(|miss| inside(&miss.prefix)).collect();
+    Ok(Shown { checkpoint, tensors, generators, kernels, misses, discovery })
 }

@@ -141,9 +141,9 @@ fn gather(lines: &mut Vec<Line>, node: &Node, depth: usize, repeats: u64, total:
 pub(super) fn generators(out: &mut impl Write, shown: &Shown) -> Result<()> {
     writeln!(out, "{BOLD}FiLM generators: {}{BOLD:#}", shown.generators.len())?;
     if shown.discovery.generators().is_empty()
-        && let Some(why) = shown.discovery.near_misses().first()
+        && let Some(miss) = shown.discovery.near_misses().first()
     {
-        writeln!(out, "  {DIM}closest: {}{DIM:#}", escape(why))?;
+        writeln!(out, "  {DIM}closest: {}{DIM:#}", escape(&miss.why))?;
     }
     for found in &shown.generators {
         name(out, found.name())?;
@@ -166,6 +166,9 @@ pub(super) fn generators(out: &mut impl Write, shown: &Shown) -> Result<()> {
 
 pub(super) fn kernels(out: &mut impl Write, shown: &Shown) -> Result<()> {
     writeln!(out, "{BOLD}SIREN kernels: {}{BOLD:#}", shown.kernels.len())?;
+    for miss in shown.misses.iter().take(4) {
+        writeln!(out, "  {DIM}broken: {}{DIM:#}", escape(&miss.why))?;
+    }
     for found in &shown.kernels {
         name(out, found.name())?;
         let FoundKernel { data_dim, embedding_dim, mlp_hidden_dim, num_layers, out_dim, .. } =
