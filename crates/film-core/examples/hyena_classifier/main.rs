@@ -8,7 +8,7 @@
 //! IMAGES holds a tensor `image` `[B, S, S, 3]`; without it, io.safetensors in the checkpoint's folder. If it holds
 //! `logits` as well, they are compared.
 
-#![allow(clippy::print_stdout, reason = "an example's output")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints")]
 
 mod model;
 

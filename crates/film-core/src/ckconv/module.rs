@@ -16,6 +16,9 @@ use crate::siren::SirenKernel;
 /// Kernels of constants that are kept, each for its grid lengths.
 const KEPT: usize = 4;
 
+/// A kernel of constants, by its grid lengths.
+type Kept = (Vec<usize>, Tensor);
+
 /// y = x ∗ kernel + shortcut ⊙ x, channel by channel, with a kernel that a SIREN draws as long as the signal.
 ///
 /// A kernel that depends neither on the input nor on anything trainable is drawn once for each signal length and kept.
@@ -29,7 +32,7 @@ pub struct CKConvNd {
     shortcut: Tensor,
     convolution: Convolution,
     channels: Channels,
-    kept: Arc<Mutex<Vec<(Vec<usize>, Tensor)>>>,
+    kept: Arc<Mutex<Vec<Kept>>>,
 }
 
 impl CKConvNd {

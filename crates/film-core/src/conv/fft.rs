@@ -190,10 +190,10 @@ impl<T: Real> Transforms<T> {
             let _ = self.inverse.process_with_scratch(row, &mut buffers.row, &mut buffers.scratch);
             let (first, second) = out.split_at_mut(until_end);
             for (out, value) in first.iter_mut().zip(&buffers.row[shift..]) {
-                *out = *out + *value;
+                *out += *value;
             }
             for (out, value) in second.iter_mut().zip(&buffers.row) {
-                *out = *out + *value;
+                *out += *value;
             }
         }
     }

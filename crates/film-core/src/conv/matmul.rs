@@ -73,9 +73,9 @@ fn extend(signal: &Tensor, transforms: &[AxisTransform]) -> Result<Tensor> {
 fn forward(x: &Tensor, transforms: &[AxisTransform], lengths: &[usize]) -> Result<Complex> {
     let (last, outer) = (transforms.len() - 1, &transforms[..transforms.len() - 1]);
     let x = x.contiguous()?;
-    let mut x = transforms[last].forward_real(&x, lengths[last])?.each(|x| to_front(x))?;
+    let mut x = transforms[last].forward_real(&x, lengths[last])?.each(to_front)?;
     for (transform, &length) in outer.iter().zip(lengths).rev() {
-        x = transform.forward(&x, length)?.each(|x| to_front(x))?;
+        x = transform.forward(&x, length)?.each(to_front)?;
     }
     Ok(x)
 }
@@ -84,9 +84,9 @@ fn forward(x: &Tensor, transforms: &[AxisTransform], lengths: &[usize]) -> Resul
 fn inverse(x: &Complex, transforms: &[AxisTransform]) -> Result<Tensor> {
     let mut x = x.clone();
     for transform in &transforms[..transforms.len() - 1] {
-        x = transform.inverse(&x.each(|x| to_back(x))?)?;
+        x = transform.inverse(&x.each(to_back)?)?;
     }
-    let x = x.each(|x| to_back(x))?;
+    let x = x.each(to_back)?;
     transforms[transforms.len() - 1].inverse_real(&x)
 }
 

@@ -24,7 +24,9 @@ Examples:
       --input tests/fixtures/ckconv/2d_zero/io.safetensors:input
   film-tools conv tests/fixtures/ckconv/1d_zero/model.safetensors \\
       --input tests/fixtures/ckconv/1d_zero/io.safetensors:input \\
-      --causal --l-cache 10 --output causal.npz")]
+      --causal --l-cache 10 --output causal.npz
+  film-tools conv tests/fixtures/ckconv/2d_mixed --json \\
+      --input tests/fixtures/ckconv/2d_mixed/io.safetensors:input")]
 pub(crate) struct Conv {
     /// A .safetensors file, a directory or an index file
     pub(crate) checkpoint: PathBuf,
