@@ -7,6 +7,7 @@
 //! ```text
 //! registers [B, R, C] ─ pooling ─▶ conditioning [B, cond_dim] ─ generator ─▶ L × (γ, β) [B, H]
 //! grid lengths L ─ SIREN, modulated by (γ, β) ─▶ kernel [B, *2L−1, out_dim] ─▶ mask
+//! signal [B, *spatial, C] ─ convolution with the kernel, + shortcut ⊙ signal ─▶ output
 //! ```
 //!
 //! ```
@@ -33,8 +34,8 @@
 //!
 //! # Numbers
 //! - A module computes in the dtype of its [`VarBuilder`](candle_nn::VarBuilder) on its device, and its
-//!   inputs must be of that dtype. Register pooling, the grid, the positional embedding and masks are
-//!   computed in float32 at least.
+//!   inputs must be of that dtype. Register pooling, the grid, the positional embedding, masks and
+//!   convolutions are computed in float32 at least.
 //! - Against a float64 computation of the same stored weights, γ and β in float32 differ by no more
 //!   than 1e-6 of the largest |value|, in float64 by no more than 1e-12. SIREN kernels multiply what
 //!   rounding leaves: theirs differ in float32 by no more than twice what PyTorch's do, on each of the

@@ -19,7 +19,7 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// Initialise, inspect, cost and run FiLM generators in safetensors checkpoints.
+/// Inspect, cost and run FiLM generators, kernels and convolutions in safetensors checkpoints.
 ///
 /// A FiLM generator turns a conditioning vector into one (γ, β) pair per hidden layer of the network
 /// that draws a convolution kernel. A CHECKPOINT is a .safetensors file, a directory with
