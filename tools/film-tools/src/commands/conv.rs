@@ -10,14 +10,12 @@ use film_core::conv::{Boundary, Channels};
 use film_core::{CKConvNd, Condition, Error};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Usage, device, discover, selection};
+use super::{SCHEMA_VERSION, Usage, device, discover, selection, title};
 use crate::args::Conv;
 use crate::chain::{Place, read_rows, row_rank};
 use crate::input::Input;
-use crate::output::{
-    CHUNK_BYTES, Entry, Progress, Target, TensorWriter, number, significant, wrap,
-};
-use crate::printer::{self, BOLD, DIM, escape};
+use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number, significant};
+use crate::printer::{self, DIM};
 use crate::stats::{Gatherer, Summary};
 
 /// Numbers that are summed up at once.
@@ -42,10 +40,8 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Conv) -> Result<()> {
-    if args.tensors.json && matches!(args.tensors.output, Some(Target::Stdout)) {
-        return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
-    }
-    let other = args.rows.conditioning.as_deref().or(args.rows.registers.as_deref());
+    args.tensors.check()?;
+    let other = args.rows.text();
     if args.input == "-" && other == Some("-") {
         return Err(
             Usage("--input and the conditioning cannot both be standard input".into()).into()
@@ -116,7 +112,7 @@ fn signal(args: &Conv, module: &CKConvNd) -> Result<(Input, Vec<usize>)> {
 
 /// The conditioning or registers, if there are some, and how many of their axes make a row.
 fn condition(args: &Conv, module: &CKConvNd, batch: usize) -> Result<Option<(Input, usize)>> {
-    let text = args.rows.conditioning.as_deref().or(args.rows.registers.as_deref());
+    let text = args.rows.text();
     if text.is_none() && args.rows.random.is_none() {
         return Ok(None);
     }
@@ -199,12 +195,7 @@ fn convolve(args: &Conv, found: &FoundConv, module: &CKConvNd, place: &Place) ->
         kernel: points.collect(),
         modulated: condition.is_some(),
         masked: module.config().mask.is_some(),
-        output: args
-            .tensors
-            .output
-            .as_ref()
-            .and_then(Target::path)
-            .map(|path| path.display().to_string()),
+        output: args.tensors.path(),
         // One column for all: no spread over the batch.
         summary: Summary { spread: None, ..gatherer.summary() },
     })
@@ -226,10 +217,7 @@ fn gather(gatherer: &mut Gatherer, flat: &Tensor) -> Result<()> {
 
 fn print(report: &Report) -> Result<()> {
     let mut out = printer::stdout();
-    let name = if report.prefix.is_empty() { &report.checkpoint } else { &report.prefix };
-    for line in wrap(&escape(name), printer::columns()) {
-        writeln!(out, "{BOLD}{line}{BOLD:#}")?;
-    }
+    title(&mut out, &report.prefix, &report.checkpoint)?;
     let modulated = if report.modulated { "modulated" } else { "not modulated" };
     let masked = if report.masked { "masked" } else { "not masked" };
     writeln!(out, "output {:?} in {} on {}", report.shape, report.dtype, report.device)?;

@@ -11,15 +11,13 @@ use film_core::siren::{SirenConfig, grid};
 use film_core::{Condition, ConditionalKernel, Error};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Usage, check_grid, device, discover, selection};
+use super::{SCHEMA_VERSION, check_grid, device, discover, selection, title};
 use crate::args::Kernel;
 use crate::chain::{Place, read_rows, row_rank};
 use crate::input::Input;
-use crate::output::{
-    CHUNK_BYTES, Entry, Progress, Target, TensorWriter, number, significant, wrap,
-};
+use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number, significant};
 use crate::picture::{Panel, Sheet};
-use crate::printer::{self, BOLD, DIM, escape};
+use crate::printer::{self, DIM};
 use crate::stats::{Gatherer, Summary};
 
 #[derive(Serialize)]
@@ -39,9 +37,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Kernel) -> Result<()> {
-    if args.tensors.json && matches!(args.tensors.output, Some(Target::Stdout)) {
-        return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
-    }
+    args.tensors.check()?;
     args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
@@ -90,7 +86,7 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
 
 /// The input, if there is one, and how many of its axes make a row.
 fn input(args: &Kernel, kernel: &ConditionalKernel) -> Result<Option<(Input, usize)>> {
-    let text = args.rows.conditioning.as_deref().or(args.rows.registers.as_deref());
+    let text = args.rows.text();
     if text.is_none() && args.rows.random.is_none() {
         return Ok(None);
     }
@@ -190,12 +186,7 @@ fn draw(
         shape,
         modulated: input.is_some(),
         masked: kernel.mask.is_some(),
-        output: args
-            .tensors
-            .output
-            .as_ref()
-            .and_then(Target::path)
-            .map(|path| path.display().to_string()),
+        output: args.tensors.path(),
         image: args.image.as_ref().map(|picture| picture.path().display().to_string()),
         kernel: gatherer.summary(),
     })
@@ -278,10 +269,7 @@ fn add_panels(sheet: &mut Sheet, drawn: &Tensor, start: usize) -> Result<()> {
 
 fn print(report: &Report) -> Result<()> {
     let mut out = printer::stdout();
-    let name = if report.prefix.is_empty() { &report.checkpoint } else { &report.prefix };
-    for line in wrap(&escape(name), printer::columns()) {
-        writeln!(out, "{BOLD}{line}{BOLD:#}")?;
-    }
+    title(&mut out, &report.prefix, &report.checkpoint)?;
     let modulated = if report.modulated { "modulated" } else { "not modulated" };
     let masked = if report.masked { "masked" } else { "not masked" };
     writeln!(

@@ -8,6 +8,7 @@ mod kernel;
 mod run;
 mod settings;
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,9 @@ use film_core::checkpoint::{Checkpoint, Discovery, FoundGenerator, FoundKernel, 
 use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
-use crate::args::{Command, DeviceName, Rows, Sizes};
+use crate::args::{Command, DeviceName, Rows, Sizes, Tensors};
+use crate::output::{Target, wrap};
+use crate::printer::{self, BOLD, escape};
 
 /// The version of everything that `--json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -101,7 +104,38 @@ fn film_part(mut json: Map<String, Value>) -> Map<String, Value> {
     }
 }
 
+impl Tensors {
+    /// An error if both the report and the tensors are to go to stdout.
+    fn check(&self) -> Result<()> {
+        if self.json && matches!(self.output, Some(Target::Stdout)) {
+            let text = "--json and --output - both print to stdout: choose one";
+            return Err(Usage(text.into()).into());
+        }
+        Ok(())
+    }
+
+    /// The file that is written, if one is.
+    fn path(&self) -> Option<String> {
+        let path = self.output.as_ref().and_then(Target::path);
+        path.map(|path| path.display().to_string())
+    }
+}
+
+/// The heading of a report: the prefix, or the checkpoint's path at its root.
+fn title(out: &mut impl Write, prefix: &str, checkpoint: &str) -> Result<()> {
+    let name = if prefix.is_empty() { checkpoint } else { prefix };
+    for line in wrap(&escape(name), printer::columns()) {
+        writeln!(out, "{BOLD}{line}{BOLD:#}")?;
+    }
+    Ok(())
+}
+
 impl Rows {
+    /// Where conditioning or registers are read from, if from somewhere.
+    fn text(&self) -> Option<&str> {
+        self.conditioning.as_deref().or(self.registers.as_deref())
+    }
+
     /// The seed of `--random`.
     fn seed(&self) -> Result<u64> {
         match (self.seed, self.random) {

@@ -9,15 +9,14 @@ use film_core::KernelFilmConfig;
 use film_core::checkpoint::{Checkpoint, NearMiss, is_below};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Usage, device, discover, generator_config, selection};
+use super::{SCHEMA_VERSION, device, discover, generator_config, selection, title};
 use crate::args::Run;
 use crate::chain::{Chain, Place};
 use crate::input::Input;
 use crate::output::{
     Align, CHUNK_BYTES, Entry, Format, Progress, Table, Target, TensorWriter, number, significant,
-    wrap,
 };
-use crate::printer::{self, BOLD, DIM, escape};
+use crate::printer::{self, DIM};
 use crate::stats::{Gatherer, Summary};
 
 #[derive(Serialize)]
@@ -50,9 +49,7 @@ struct Layer {
 }
 
 pub(crate) fn run(args: &Run) -> Result<()> {
-    if args.tensors.json && matches!(args.tensors.output, Some(Target::Stdout)) {
-        return Err(Usage("--json and --output - both print to stdout: choose one".into()).into());
-    }
+    args.tensors.check()?;
     let seed = args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let chains = load(args, &place)?;
@@ -114,10 +111,7 @@ fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
 }
 
 fn input(args: &Run, seed: u64, chains: &[Chain]) -> Result<Input> {
-    let input = match (
-        args.rows.conditioning.as_deref().or(args.rows.registers.as_deref()),
-        args.rows.random,
-    ) {
+    let input = match (args.rows.text(), args.rows.random) {
         (Some(text), _) => Input::open(text)?,
         (None, rows) => {
             let cond_dim = chains[0].config.cond_dim;
@@ -181,12 +175,7 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
         device: args.tensors.device.to_string(),
         dtype: args.tensors.dtype.as_str(),
         batch: batch.to_vec(),
-        output: args
-            .tensors
-            .output
-            .as_ref()
-            .and_then(Target::path)
-            .map(|path| path.display().to_string()),
+        output: args.tensors.path(),
         non_finite: parts.iter().flat_map(|part| &part.layers).map(count).sum(),
         generators: parts,
     })
@@ -247,10 +236,7 @@ fn check_memory(rows: usize, row: usize) -> Result<()> {
 fn print(report: &Report) -> Result<()> {
     let mut out = printer::stdout();
     for part in &report.generators {
-        let prefix = if part.prefix.is_empty() { &report.checkpoint } else { &part.prefix };
-        for line in wrap(&escape(prefix), printer::columns()) {
-            writeln!(out, "{BOLD}{line}{BOLD:#}")?;
-        }
+        title(&mut out, &part.prefix, &report.checkpoint)?;
         let batch: Vec<String> = report.batch.iter().map(ToString::to_string).collect();
         let shape = |last: usize| [batch.as_slice(), &[last.to_string()]].concat().join(", ");
         writeln!(
