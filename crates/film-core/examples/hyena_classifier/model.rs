@@ -1,6 +1,6 @@
 //! An image classifier of HyenaND blocks, written with candle_nn's layers and film-core's modules.
 //!
-//! Tokens are the image's patches, a class token, register tokens and padding; a block mixes them as a grid of
+//! Images of at least 2×2 patches. Tokens are the patches, a class token, register tokens and padding; a block mixes them as a grid of
 //! `columns` a row with a long convolution, whose kernel depends on the image by way of the registers.
 
 use candle_core::{D, IndexOp, Module, Tensor};

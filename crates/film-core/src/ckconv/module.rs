@@ -21,7 +21,9 @@ type Kept = (Vec<usize>, Tensor);
 
 /// y = x ∗ kernel + shortcut ⊙ x, channel by channel, with a kernel that a SIREN draws as long as the signal.
 ///
-/// A kernel that depends neither on the input nor on anything trainable is drawn once for each signal length and kept.
+/// A kernel that does not depend on the input is drawn once for each signal length and kept, if all its parameters are
+/// constants, as a checkpoint's builder gives them; one made of variables is drawn each time. A detached view of a
+/// variable counts as a constant: build the module anew after such a variable has changed.
 ///
 /// # Shapes
 /// signal `[B, *spatial, C]` or `[B, C, *spatial]` → the same
@@ -130,7 +132,8 @@ impl CKConvNd {
         Ok((output + signal.broadcast_mul(&shortcut)?)?.to_dtype(dtype)?)
     }
 
-    /// The kernel for a signal of `spatial` points: masked, and of a causal one the half from the present on.
+    /// The kernel for a signal of `spatial` points: masked, and of a causal one the half from the present on. Without a
+    /// generator it depends on no condition, and none is looked at.
     ///
     /// # Shapes
     /// `spatial`, one length an axis → `[1 or B, *K, C]`
@@ -140,7 +143,8 @@ impl CKConvNd {
     pub fn kernel(&self, spatial: &[usize], condition: Condition<'_>) -> Result<Tensor> {
         let lengths = self.config.grid_lengths(spatial)?;
         let conditioned = self.config.kernel.film_generator.is_some();
-        let constant = matches!(condition, Condition::None) || !conditioned;
+        let condition = if conditioned { condition } else { Condition::None };
+        let constant = matches!(condition, Condition::None);
         if constant {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, kernel)) = kept.iter().find(|(kept, _)| *kept == lengths) {
@@ -150,7 +154,8 @@ impl CKConvNd {
         let mut kernel = self.kernel.draw(&lengths, condition)?.0;
         if self.config.boundaries == [Boundary::Causal] {
             let points = kernel.dim(1)?;
-            kernel = kernel.narrow(1, points / 2, points - points / 2)?;
+            // A copy: what is kept should not hold the other half, nor be copied for every convolution.
+            kernel = kernel.narrow(1, points / 2, points - points / 2)?.contiguous()?;
         }
         // What tracks its operations is made of variables, and may be another one in the next step.
         if constant && !kernel.track_op() {

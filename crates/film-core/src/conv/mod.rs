@@ -97,9 +97,11 @@ impl Convolution {
     /// point multiplies the present. Half precision is computed in float32; the output has the signal's dtype.
     /// Differentiable in both.
     ///
-    /// Beside signal, kernel and output, memory is taken for the output once more and, by each thread, for a few
-    /// channels: their transforms, or 64 MiB if that is more than one channel's. The matrix products take chunks of
-    /// channels whose spectra have 2²³ numbers together.
+    /// Beside signal, kernel and output, the CPU's own ways take memory for the output once more; for 8 bytes a point of
+    /// signal and kernel and thread; and, by each thread, for at most 16 channels of a sample and the spectra of their
+    /// kernels, those up to 64 MiB or one channel's. The matrix products go by chunks of channels of the whole batch,
+    /// one channel at least, whose spectra have 2²³ numbers together where that is more; with variables, candle keeps
+    /// all chunks' intermediate results for the backward pass.
     ///
     /// # Shapes
     /// signal `[B, *spatial, C]` or `[B, C, *spatial]`, kernel `[1 or B, *K, C]` → the signal's

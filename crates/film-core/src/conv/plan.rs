@@ -1,7 +1,8 @@
 //! Which way is faster on the CPU, by a cost model.
 //!
-//! The constants are fitted to `cargo bench -p film-core --bench conv -- "conv_1d|conv_2d"` on two cores with AVX2. Both
-//! ways are spread over the threads alike, so only the ratio counts.
+//! The first two constants are fitted to `cargo bench -p film-core --bench conv -- "conv_1d|conv_2d"` on two cores with
+//! AVX2; that of awkward lengths, which circular axes alone can have, is an estimate. Both ways are spread over the
+//! threads alike, so only the ratio counts.
 
 use super::Algorithm;
 use super::axis::Axis;

@@ -11,7 +11,7 @@ pub(crate) struct Settings {
     /// ω₀ of a kernel with learned frequencies
     #[arg(long, value_name = "W", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) omega_0: Option<f64>,
-    /// Length for which an axis spans [-1, 1], for all axes or each
+    /// Length for which an axis of the kernel spans [-1, 1], for all or each; on a circular one about half the signal's
     #[arg(long, value_name = "N[xN]", value_parser = lengths)]
     pub(crate) l_cache: Option<Lengths>,
     /// Whether the first (γ, β) modulates the embedding: true or false

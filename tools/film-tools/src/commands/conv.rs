@@ -10,11 +10,12 @@ use film_core::conv::{Boundary, Channels};
 use film_core::{CKConvNd, Condition, Error};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, Usage, device, discover, selection, title};
+use super::kernel::{check_memory, kernel_bytes};
+use super::{SCHEMA_VERSION, Usage, device, discover, selection, statistics, title};
 use crate::args::Conv;
 use crate::chain::{Place, read_rows, row_rank};
 use crate::input::Input;
-use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number, significant};
+use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
 use crate::printer::{self, DIM};
 use crate::stats::{Gatherer, Summary};
 
@@ -112,20 +113,16 @@ fn signal(args: &Conv, module: &CKConvNd) -> Result<(Input, Vec<usize>)> {
 
 /// The conditioning or registers, if there are some, and how many of their axes make a row.
 fn condition(args: &Conv, module: &CKConvNd, batch: usize) -> Result<Option<(Input, usize)>> {
-    let text = args.rows.text();
-    if text.is_none() && args.rows.random.is_none() {
-        return Ok(None);
-    }
     let Some(film) = &module.config().kernel.film_generator else {
+        if args.rows.text().is_none() && args.rows.random.is_none() {
+            return Ok(None);
+        }
         bail!(
             "{}: the kernel has no FiLM generator: it takes no conditioning",
             args.checkpoint.display()
         );
     };
-    let input = match (text, args.rows.random) {
-        (Some(text), _) => Input::open(text)?,
-        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.rows.seed()?)?,
-    };
+    let Some(input) = args.rows.open(film.cond_dim)? else { return Ok(None) };
     let rank = row_rank(module.conditional_kernel().encoder.as_ref(), film.cond_dim, &input)?;
     if input.shape.len() != rank + 1 || ![1, batch].contains(&input.shape[0]) {
         let expected = format!("a batch of 1 or {batch}, the signal's, in front");
@@ -140,7 +137,7 @@ fn convolve(args: &Conv, found: &FoundConv, module: &CKConvNd, place: &Place) ->
     let shape = input.shape.clone();
     let condition = condition(args, module, shape[0])?;
     let lengths = module.config().grid_lengths(&spatial)?;
-    super::kernel::check_memory(&module.config().kernel, &lengths, "--input")?;
+    check_memory(&module.config().kernel, &lengths, "--input")?;
     let mut writer = match &args.tensors.output {
         Some(target) => {
             let entry =
@@ -150,7 +147,13 @@ fn convolve(args: &Conv, found: &FoundConv, module: &CKConvNd, place: &Place) ->
         None => None,
     };
     let each: usize = shape[1..].iter().product();
-    let chunk = (CHUNK_BYTES / each.saturating_mul(32).max(1)).max(1);
+    // A condition for each sample draws a kernel for each.
+    let drawn = match &condition {
+        Some((rows, _)) if rows.shape[0] > 1 => kernel_bytes(&module.config().kernel, &lengths)
+            .saturating_add(rows.shape[1..].iter().product::<usize>().saturating_mul(8)),
+        _ => 0,
+    };
+    let chunk = (CHUNK_BYTES / each.saturating_mul(32).saturating_add(drawn).max(1)).max(1);
     let mut gatherer = Gatherer::new(1);
     let progress = Progress::new(shape[0], "samples");
     for start in (0..shape[0]).step_by(chunk) {
@@ -228,9 +231,7 @@ fn print(report: &Report) -> Result<()> {
         report.boundaries.join(" × ")
     )?;
     let Summary { min, mean, max, std, .. } = report.summary;
-    for (name, value) in [("min", min), ("mean", mean), ("max", max), ("std", std)] {
-        writeln!(out, "{name:<5} {:>10}", value.map_or("–".into(), significant))?;
-    }
+    statistics(&mut out, &[("min", min), ("mean", mean), ("max", max), ("std", std)])?;
     writeln!(out, "\n{DIM}of all numbers of the output{DIM:#}")?;
     Ok(out.flush()?)
 }

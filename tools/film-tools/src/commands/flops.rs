@@ -92,6 +92,10 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
             }
             (Some(path), Some(grid)) => kernel(&open(path)?, args, &grid.0)?,
         };
+    if boundaries.is_none() && args.padding.given() {
+        let text = "--padding and --causal are for --grid, of a kernel in a convolution";
+        return Err(Usage(text.into()).into());
+    }
     let times = |count: u64, once: u64| {
         let too_many =
             || Usage(format!("--batch {}: the count for the batch overflows", args.batch));

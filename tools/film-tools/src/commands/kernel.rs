@@ -11,11 +11,11 @@ use film_core::siren::{SirenConfig, grid};
 use film_core::{Condition, ConditionalKernel, Error};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, check_grid, device, discover, selection, title};
+use super::{SCHEMA_VERSION, check_grid, device, discover, selection, statistics, title};
 use crate::args::Kernel;
 use crate::chain::{Place, read_rows, row_rank};
 use crate::input::Input;
-use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number, significant};
+use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
 use crate::picture::{Panel, Sheet};
 use crate::printer::{self, DIM};
 use crate::stats::{Gatherer, Summary};
@@ -86,15 +86,8 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
 
 /// The input, if there is one, and how many of its axes make a row.
 fn input(args: &Kernel, kernel: &ConditionalKernel) -> Result<Option<(Input, usize)>> {
-    let text = args.rows.text();
-    if text.is_none() && args.rows.random.is_none() {
-        return Ok(None);
-    }
     let Some(film) = &kernel.kernel.config().film_generator else { return Ok(None) };
-    let input = match (text, args.rows.random) {
-        (Some(text), _) => Input::open(text)?,
-        (None, rows) => Input::random(rows.unwrap_or_default(), film.cond_dim, args.rows.seed()?)?,
-    };
+    let Some(input) = args.rows.open(film.cond_dim)? else { return Ok(None) };
     let rank = row_rank(kernel.encoder.as_ref(), film.cond_dim, &input)?;
     if input.shape.len() != rank + 1 {
         return Err(input.error("one batch axis in front"));
@@ -193,7 +186,7 @@ fn draw(
 }
 
 /// What drawing one kernel takes: its numbers, their statistics, and the hidden activations of a step.
-fn kernel_bytes(config: &SirenConfig, lengths: &[usize]) -> usize {
+pub(super) fn kernel_bytes(config: &SirenConfig, lengths: &[usize]) -> usize {
     let widest = config.embedding_dim.max(config.mlp_hidden_dim).saturating_mul(4);
     let numbers = config.out_dim.saturating_mul(5).saturating_add(widest);
     points(lengths).saturating_mul(numbers).saturating_mul(8)
@@ -278,11 +271,8 @@ fn print(report: &Report) -> Result<()> {
         report.shape, report.dtype, report.device
     )?;
     let Summary { min, mean, max, std, spread, .. } = report.kernel;
-    for (name, value) in
-        [("min", min), ("mean", mean), ("max", max), ("std", std), ("spread", spread)]
-    {
-        writeln!(out, "{name:<7} {:>10}", value.map_or("–".into(), significant))?;
-    }
+    let values = [("min", min), ("mean", mean), ("max", max), ("std", std), ("spread", spread)];
+    statistics(&mut out, &values)?;
     writeln!(
         out,
         "\n{DIM}std: of all numbers; spread: std over the batch, mean over the kernel{DIM:#}"

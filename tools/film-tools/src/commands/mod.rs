@@ -18,7 +18,8 @@ use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
 use crate::args::{Command, DeviceName, Rows, Sizes, Tensors};
-use crate::output::{Target, wrap};
+use crate::input::Input;
+use crate::output::{Target, significant, wrap};
 use crate::printer::{self, BOLD, escape};
 
 /// The version of everything that `--json` prints.
@@ -130,10 +131,28 @@ fn title(out: &mut impl Write, prefix: &str, checkpoint: &str) -> Result<()> {
     Ok(())
 }
 
+/// Lines of statistics, their names as wide as the longest.
+fn statistics(out: &mut impl Write, values: &[(&str, Option<f64>)]) -> Result<()> {
+    let width = values.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
+    for (name, value) in values {
+        writeln!(out, "{name:<width$} {:>10}", value.map_or("–".into(), significant))?;
+    }
+    Ok(())
+}
+
 impl Rows {
     /// Where conditioning or registers are read from, if from somewhere.
     fn text(&self) -> Option<&str> {
         self.conditioning.as_deref().or(self.registers.as_deref())
+    }
+
+    /// The conditioning or registers, if some are asked for; random conditioning is `cond_dim` wide.
+    fn open(&self, cond_dim: usize) -> Result<Option<Input>> {
+        Ok(match (self.text(), self.random) {
+            (Some(text), _) => Some(Input::open(text)?),
+            (None, Some(rows)) => Some(Input::random(rows, cond_dim, self.seed()?)?),
+            (None, None) => None,
+        })
     }
 
     /// The seed of `--random`.

@@ -50,10 +50,10 @@ struct Layer {
 
 pub(crate) fn run(args: &Run) -> Result<()> {
     args.tensors.check()?;
-    let seed = args.rows.seed()?;
+    args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
     let chains = load(args, &place)?;
-    let input = input(args, seed, &chains)?;
+    let input = input(args, &chains)?;
     let report = compute(args, &chains, &input, &place)?;
     if report.non_finite > 0 {
         let count = number(report.non_finite);
@@ -110,13 +110,9 @@ fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
         .collect()
 }
 
-fn input(args: &Run, seed: u64, chains: &[Chain]) -> Result<Input> {
-    let input = match (args.rows.text(), args.rows.random) {
-        (Some(text), _) => Input::open(text)?,
-        (None, rows) => {
-            let cond_dim = chains[0].config.cond_dim;
-            Input::random(rows.unwrap_or_default(), cond_dim, seed)?
-        }
+fn input(args: &Run, chains: &[Chain]) -> Result<Input> {
+    let Some(input) = args.rows.open(chains[0].config.cond_dim)? else {
+        bail!("no input: give --conditioning, --registers or --random");
     };
     // Each generator must take the same rows.
     chains.iter().try_for_each(|chain| chain.row_rank(&input).map(|_| ()))?;

@@ -41,7 +41,8 @@ impl Settings {
             "film_after_pos_embed" => {
                 self.film_after_pos_embed.is_some().then_some("--film-after-pos-embed")
             }
-            "omega_0_scale_min" | "omega_0_scale_max" | "min_std" | "max_std" => None,
+            "omega_0_scale_min" | "omega_0_scale_max" | "min_std" | "max_std" | "fft_padding"
+            | "is_causal" => None,
             _ => return selection(error, checkpoint),
         };
         match (flag, checkpoint.config_path()) {
@@ -53,6 +54,11 @@ impl Settings {
 }
 
 impl Padding {
+    /// Whether one of the flags is there.
+    pub(super) fn given(&self) -> bool {
+        self.causal || !self.padding.is_empty()
+    }
+
     /// These over what `settings` say, of a kernel with that many axes.
     pub(super) fn over(&self, settings: KernelSettings, axes: usize) -> Result<KernelSettings> {
         let usage = |text: String| Err(Usage(text).into());
