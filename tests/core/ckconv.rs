@@ -193,6 +193,12 @@ fn constants_are_drawn_once_and_variables_each_time() {
     let [first, second] = [0, 1].map(|_| module.kernel(&[6, 5], Condition::None).unwrap());
     assert_eq!(first.id(), second.id());
     assert_ne!(first.dims(), module.kernel(&[4, 4], Condition::None).unwrap().dims());
+    // A kernel without a generator depends on no condition, kept or not.
+    let registers = random("r", &[2, 3, 4], DType::F32);
+    for lengths in [[6, 5], [3, 3]] {
+        let kernel = module.kernel(&lengths, Condition::Registers(&registers)).unwrap();
+        assert_eq!(kernel.dim(0).unwrap(), 1);
+    }
 
     let config = CKConvConfig::new(siren(1, false), &[Boundary::Zero]).unwrap();
     let (vars, module) = fresh(&config, DType::F32);

@@ -160,6 +160,36 @@ fn gradients_are_central_differences() {
     }
 }
 
+/// Sizes beyond a tile, a block of channels, one thread and one matrix; rings with long prime factors.
+#[test]
+fn large_shapes_agree_in_value_and_gradients() {
+    use Boundary::{Causal, Circular, Zero};
+    let cases: [(Vec<AxisCase>, Channels, (usize, usize, usize)); 7] = [
+        (vec![(Zero, 150, 299)], Channels::Last, (3, 1, 21)),
+        (vec![(Causal, 700, 650)], Channels::First, (2, 2, 19)),
+        (vec![(Circular, 262, 261)], Channels::Last, (2, 1, 17)),
+        (vec![(Circular, 360, 131)], Channels::First, (1, 1, 3)),
+        (vec![(Zero, 90, 179), (Zero, 17, 33)], Channels::Last, (1, 1, 3)),
+        (vec![(Circular, 134, 25), (Zero, 9, 17)], Channels::First, (2, 1, 2)),
+        (vec![(Zero, 70, 3), (Zero, 5, 9), (Circular, 6, 5)], Channels::Last, (1, 1, 2)),
+    ];
+    for (axes, order, sizes) in cases {
+        let (signal, kernel) = operands(&axes, order, sizes, DType::F64);
+        let way = |algorithm| {
+            let convolution = convolution(&axes, order).algorithm(algorithm);
+            let [in_signal, in_kernel] = gradients(&convolution, &signal, &kernel);
+            [convolution.forward(&signal, &kernel).unwrap(), in_signal, in_kernel]
+        };
+        let truth = way(Algorithm::Reference);
+        for algorithm in FAST {
+            for (got, truth) in way(algorithm).iter().zip(&truth) {
+                let error = relative_error(got, truth);
+                assert!(error < 1e-12, "{axes:?} {algorithm:?}: {error:e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn half_precision_is_computed_in_float32() {
     let axes = [(Boundary::Zero, 30, 59)];
@@ -236,8 +266,9 @@ fn what_is_not_defined_is_refused() {
 
 #[test]
 fn many_threads_get_the_same_bits() {
-    let axes = [(Boundary::Zero, 40, 79)];
-    let (signal, kernel) = operands(&axes, Channels::Last, (3, 1, 5), DType::F32);
+    // Enough work for the threads of each call to share it.
+    let axes = [(Boundary::Zero, 600, 1199)];
+    let (signal, kernel) = operands(&axes, Channels::Last, (3, 1, 20), DType::F32);
     for algorithm in [Algorithm::Direct, Algorithm::Fft] {
         let convolution = convolution(&axes, Channels::Last).algorithm(algorithm);
         let once = numbers(&convolution.forward(&signal, &kernel).unwrap());

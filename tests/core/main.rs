@@ -4,6 +4,7 @@
 mod broken;
 mod checkpoint;
 mod ckconv;
+mod classifier;
 mod conditional;
 mod conv;
 mod discovery;
