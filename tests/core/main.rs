@@ -13,6 +13,7 @@ mod flops;
 mod gradients;
 mod init;
 mod malformed;
+mod optim;
 mod parity;
 mod shapes;
 mod siren;

@@ -73,7 +73,7 @@ fn not_finite(gradients: &[(&str, &Tensor)]) -> Result<Error> {
     }
     let others = match found.len().saturating_sub(1) {
         0 => String::new(),
-        others => format!("; and the gradients of {others} more variables are not finite"),
+        others => format!(" (the first of {} such gradients)", others + 1),
     };
     Ok(match found.first() {
         Some((name, counts)) => {

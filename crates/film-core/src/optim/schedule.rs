@@ -34,11 +34,11 @@ pub fn cosine(step: u64, warmup: u64, total: u64, floor: f64) -> f64 {
 }
 
 /// A warm-up, `stable` steps at 1, then linearly down to `floor` within `decay` steps
-/// (Hu et al. 2024, arXiv:2404.06395, section 4): 1 − (1 − floor) · p, p = (step − warmup − stable) / decay.
+/// (Hu et al. 2024, arXiv:2404.06395, section 4): floor + (1 − floor) · (1 − p), p = (step − warmup − stable) / decay.
 pub fn warmup_stable_decay(step: u64, warmup: u64, stable: u64, decay: u64, floor: f64) -> f64 {
     let start = warmup.saturating_add(stable);
     let progress = progress(step, start, start.saturating_add(decay));
-    linear_warmup(step, warmup) * (1.0 - (1.0 - floor) * progress)
+    linear_warmup(step, warmup) * (floor + (1.0 - floor) * (1.0 - progress))
 }
 
 /// 0 before `start`, 1 from `end` on, linear between.

@@ -271,3 +271,54 @@ fn range(at: &Layout) -> candle_core::Result<(usize, usize)> {
 fn unsupported(op: &str) -> candle_core::Error {
     candle_core::Error::msg(format!("{op}: expected floating-point numbers"))
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::init::Stream;
+
+    fn var(name: &str, dtype: DType, start: f64) -> Var {
+        // More than a block, and not a multiple of it.
+        let mut stream = Stream::new(0, name);
+        let values: Vec<f64> = (0..BLOCK + 77).map(|_| stream.uniform(start, 1.0)).collect();
+        let tensor = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+        Var::from_tensor(&tensor).unwrap()
+    }
+
+    /// The same change in place and in candle's operations, on two copies.
+    fn assert_same(var: &Var, fused: impl Fn(&Var), plain: impl Fn(&Var)) {
+        let [a, b] = [(); 2].map(|()| Var::from_tensor(&var.copy().unwrap().detach()).unwrap());
+        fused(&a);
+        plain(&b);
+        let [start, a, b] =
+            [var, &a, &b].map(|var| var.to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap());
+        assert_eq!(a, b);
+        assert_ne!(a, start);
+    }
+
+    #[test]
+    fn both_ways_give_the_same_bits() {
+        for dtype in [DType::F32, DType::F64] {
+            let [x, y] = [var("x", dtype, -1.0), var("y", dtype, -1.0)];
+            for weight in [0.1, 0.5, 1.0] {
+                let op = Lerp { weight, factor: 0.3 };
+                assert_same(&x, |x| op.apply(x, &y).unwrap(), |x| op.plain(x, &y).unwrap());
+            }
+            let v = var("v", dtype, 0.0);
+            let op = SecondMoment { beta: 0.999, factor: 0.3 };
+            assert_same(&v, |v| op.apply(v, &x).unwrap(), |v| op.plain(v, &x).unwrap());
+        }
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            let [m, v] = [var("m", wide(dtype), -1.0), var("v", wide(dtype), 0.0)];
+            let op = Descend { keep: 0.99, rate: 0.02, scale: 1.7, eps: 1e-8 };
+            let theta = var("theta", dtype, -1.0);
+            assert_same(
+                &theta,
+                |theta| op.apply(theta, &m, &v).unwrap(),
+                |theta| op.plain(theta, &m, &v).unwrap(),
+            );
+        }
+    }
+}
