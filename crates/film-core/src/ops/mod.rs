@@ -1,7 +1,21 @@
-//! The tensor operations that candle lacks, or gets wrong for some layouts.
+//! The tensor operations that candle lacks, gets wrong for some layouts, or does in more passes over memory than needed.
+//!
+//! ```text
+//! linear, clamp    in candle's operations, on any device
+//! mlp              linear → GELU → linear: plain, and fused on the CPU
+//! vector           building blocks of fused operations        slices, threads, pages   what they stand on
+//! ```
 
 mod clamp;
 mod linear;
+mod mlp;
+mod pages;
+mod slices;
+pub(crate) mod threads;
+pub(crate) mod vector;
 
 pub(crate) use clamp::clamp;
-pub(crate) use linear::linear;
+pub(crate) use linear::{check_input, linear};
+pub(crate) use mlp::Mlp;
+pub(crate) use pages::zeros;
+pub(crate) use slices::{fused, slice, tracked, with_slices};
