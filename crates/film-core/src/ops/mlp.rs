@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor, Var};
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
 use pulp::bytemuck::cast_slice;
 use pulp::{Arch, Simd, WithSimd};
 
+use super::mlp_gradient::gradients;
 use super::vector::{Aligned, Layer, Rows, TILE, gelu, lanes};
 use super::{check_input, fused, linear, slice, threads, tracked, with_slices, zeros};
 use crate::error::Result;
@@ -52,7 +53,7 @@ impl Mlp {
         let leading = &x.dims()[..x.rank() - 1];
         let rows: usize = leading.iter().product();
         let x = x.contiguous()?.reshape((rows, inputs))?;
-        let operation = Fused { sizes, kept: self.kept.clone() };
+        let operation = Fused { sizes, kept: self.kept.clone(), arch: Arch::new() };
         let y = if x.track_op() || tracked(&self.tensors) {
             x.apply_op2(&sizes.join(&self.tensors)?, operation)?
         } else {
@@ -73,10 +74,10 @@ fn plain(x: &Tensor, [weight, bias, output, shift]: &[Tensor; 4], name: &str) ->
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
-    inputs: usize,
-    hidden: usize,
-    outputs: usize,
+pub(super) struct Sizes {
+    pub(super) inputs: usize,
+    pub(super) hidden: usize,
+    pub(super) outputs: usize,
 }
 
 impl Sizes {
@@ -104,16 +105,17 @@ impl Sizes {
 }
 
 /// The fused operation, of x `[N, in]` and the four tensors in one.
-struct Fused {
-    sizes: Sizes,
+pub(super) struct Fused {
+    pub(super) sizes: Sizes,
     kept: Kept,
+    pub(super) arch: Arch,
 }
 
 /// Both layers, packed.
 #[derive(Debug)]
-struct Packed {
+pub(super) struct Packed {
     source: [Vec<f32>; 4],
-    first: Layer,
+    pub(super) first: Layer,
     second: Layer,
 }
 
@@ -130,13 +132,13 @@ impl Fused {
         let scratch = || Aligned::zeros(TILE * columns);
         let cost = rows * (inputs + outputs) * hidden;
         threads::for_each(cost, tiles, scratch, |activations, (x, y)| {
-            Arch::new().dispatch(Tile { packed: &packed, x, y, activations, sizes: self.sizes });
+            self.arch.dispatch(Tile { packed: &packed, x, y, activations, sizes: self.sizes });
         });
         y
     }
 
     /// The packed form of the tensors: the one kept, if it is of the same numbers.
-    fn packed(&self, tensors: &[&[f32]]) -> Arc<Packed> {
+    pub(super) fn packed(&self, tensors: &[&[f32]]) -> Arc<Packed> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |packed: &&Arc<Packed>| {
             let pairs = packed.source.iter().zip(tensors);
@@ -146,8 +148,8 @@ impl Fused {
             return packed.clone();
         }
         let Sizes { inputs, hidden, outputs } = self.sizes;
-        let mut first = Layer::new(inputs, hidden, lanes());
-        let mut second = Layer::new(hidden, outputs, lanes());
+        let mut first = Layer::new(inputs, hidden, lanes(self.arch));
+        let mut second = Layer::new(hidden, outputs, lanes(self.arch));
         first.pack(tensors[0], Some(tensors[1]));
         second.pack(tensors[2], Some(tensors[3]));
         let source = std::array::from_fn(|index| tensors[index].to_vec());
@@ -200,7 +202,6 @@ impl CustomOp2 for Fused {
         Ok((CpuStorage::F32(y), (x_layout.dims()[0], self.sizes.outputs).into()))
     }
 
-    /// The plain path's.
     fn bwd(
         &self,
         x: &Tensor,
@@ -208,17 +209,93 @@ impl CustomOp2 for Fused {
         _: &Tensor,
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let x = Var::from_tensor(&x.detach())?;
-        let joint = Var::from_tensor(&joint.detach())?;
-        let mut parts = self.sizes.parts().into_iter().zip(self.sizes.shapes());
-        let mut next = || -> candle_core::Result<Tensor> {
-            let Some(((start, len), shape)) = parts.next() else {
-                candle_core::bail!("four parts")
-            };
-            joint.narrow(0, start, len)?.reshape(shape)
-        };
-        let y = plain(&x, &[next()?, next()?, next()?, next()?], "x")?;
-        let gradients = (y * gradient)?.sum_all()?.backward()?;
-        Ok((gradients.get(&x).cloned(), gradients.get(&joint).cloned()))
+        let tensors = [x.clone(), joint.clone(), gradient.contiguous()?];
+        let [in_x, in_joint] = with_slices(&tensors, |slices| {
+            let parts = self.sizes.parts().map(|(start, len)| &slices[1][start..start + len]);
+            Ok(gradients(self, slices[0], &parts, slices[2]))
+        })?;
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
+        Ok((Some(tensor(in_x, x)?), Some(tensor(in_joint, joint)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+
+    fn random(shape: &[usize], size: f64) -> Var {
+        Var::randn(0f32, size as f32, shape, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn fused_and_plain_agree_in_values_and_gradients() {
+        for (rows, [inputs, hidden, outputs]) in [
+            (1, [384, 64, 192]),
+            (0, [5, 3, 2]),
+            (3, [1, 1, 1]),
+            (33, [13, 11, 70]),
+            (70, [130, 65, 33]),
+        ] {
+            let x = random(&[rows, inputs], 1.0);
+            let scale = |inputs: usize| 1.0 / (inputs as f64).sqrt();
+            let vars = [
+                random(&[hidden, inputs], scale(inputs)),
+                random(&[hidden], 1.0),
+                random(&[outputs, hidden], scale(hidden)),
+                random(&[outputs], 1.0),
+            ];
+            let tensors = vars.each_ref().map(|var| var.as_tensor().clone());
+            let weights = random(&[rows, outputs], 1.0);
+            let mlp = Mlp::new(tensors.clone());
+            let results = [plain(&x, &tensors, "x"), mlp.forward(&x, "x")].map(|y| {
+                let y = y.unwrap();
+                let loss = (&y * weights.as_tensor()).unwrap().sum_all().unwrap();
+                let gradients = loss.backward().unwrap();
+                // Without rows the plain way has no gradients.
+                let of =
+                    |var: &Var| gradients.get(var).cloned().unwrap_or(var.zeros_like().unwrap());
+                [vec![y], vars.iter().chain([&x]).map(of).collect()].concat()
+            });
+            for (plain, fused) in results[0].iter().zip(&results[1]) {
+                assert_eq!(plain.dims(), fused.dims());
+                if plain.elem_count() > 0 {
+                    let largest = |x: &Tensor| x.abs()?.max_all()?.to_scalar::<f32>();
+                    let gap = largest(&(plain - fused).unwrap()).unwrap();
+                    assert!(gap <= 4e-6 * largest(plain).unwrap(), "{rows} {inputs}: {gap:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_change_are_packed_anew() {
+        let shapes: [&[usize]; 4] = [&[3, 4], &[3], &[2, 3], &[2]];
+        let vars = shapes.map(|shape| random(shape, 1.0));
+        let x = random(&[5, 4], 1.0).as_detached_tensor();
+        // Detached views share their memory with the variables.
+        let mlp = Mlp::new(vars.each_ref().map(Var::as_detached_tensor));
+        let before = mlp.forward(&x, "x").unwrap();
+        for var in &vars {
+            var.set(&random(var.dims(), 1.0)).unwrap();
+            let tensors = vars.each_ref().map(|var| var.as_tensor().clone());
+            let [fresh, kept] = [Mlp::new(tensors), mlp.clone()]
+                .map(|mlp| mlp.forward(&x, "x").unwrap().to_vec2::<f32>().unwrap());
+            assert_eq!(fresh, kept);
+            assert_ne!(kept, before.to_vec2::<f32>().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_row_s_numbers_do_not_depend_on_the_others() {
+        let shapes: [&[usize]; 4] = [&[64, 384], &[64], &[192, 64], &[192]];
+        let mlp = Mlp::new(shapes.map(|shape| random(shape, 0.1).as_detached_tensor()));
+        let x = random(&[300, 384], 1.0).as_detached_tensor();
+        let all = mlp.forward(&x, "x").unwrap().to_vec2::<f32>().unwrap();
+        for row in [0, 1, 31, 32, 299] {
+            let alone = mlp.forward(&x.narrow(0, row, 1).unwrap(), "x").unwrap();
+            assert_eq!(alone.to_vec2::<f32>().unwrap()[0], all[row]);
+        }
     }
 }

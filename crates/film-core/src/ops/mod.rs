@@ -3,6 +3,7 @@
 //! ```text
 //! linear, clamp    in candle's operations, on any device
 //! mlp              linear → GELU → linear: plain, and fused on the CPU
+//! shortcut         y + shortcut ⊙ x: plain, and fused on the CPU
 //! window           kernel ⊙ windows along its axes: plain, and fused on the CPU
 //! vector           building blocks of fused operations        slices, threads, pages   what they stand on
 //! ```
@@ -10,7 +11,9 @@
 mod clamp;
 mod linear;
 mod mlp;
+mod mlp_gradient;
 mod pages;
+mod shortcut;
 mod slices;
 pub(crate) mod threads;
 pub(crate) mod vector;
@@ -20,5 +23,6 @@ pub(crate) use clamp::clamp;
 pub(crate) use linear::{check_input, linear};
 pub(crate) use mlp::Mlp;
 pub(crate) use pages::zeros;
+pub(crate) use shortcut::add_shortcut;
 pub(crate) use slices::{fused, slice, tracked, with_slices};
 pub(crate) use window::apply_windows;

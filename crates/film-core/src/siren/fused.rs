@@ -17,6 +17,7 @@ const SLAB: usize = 1 << 18;
 /// # Shapes
 /// grid `[G, D]`, films `[B, num_film_layers · 2 · H]` → `[1 or B, G, out_dim]`
 pub(super) fn forward(
+    arch: Arch,
     sizes: &Sizes,
     network: &Network<&[f32]>,
     grid: &[f32],
@@ -28,19 +29,19 @@ pub(super) fn forward(
     if kernels.is_empty() {
         return kernels;
     }
-    let embedding = Embedding::new(sizes, network);
+    let embedding = Embedding::new(arch, sizes, network);
     let slab = (SLAB / embedding.layer.columns()).max(TILE) / TILE * TILE;
     let numbers = sizes.cost();
     let group = (SLAB / numbers).max(1);
     for start in (0..points).step_by(slab) {
         let end = points.min(start + slab);
-        let embedded = embedding.points(&grid[start * sizes.axes..end * sizes.axes]);
+        let embedded = embedding.points(arch, &grid[start * sizes.axes..end * sizes.axes]);
         let tiles = || embedded.as_ref().chunks(TILE * embedding.layer.columns());
         for first in (0..batch).step_by(group) {
             let samples: Vec<usize> = (first..batch.min(first + group)).collect();
             let packing = 16 * samples.len() * numbers;
             let layers = threads::map(packing, samples, |sample| {
-                layers(sizes, network, films.map(|films| sample_of(sizes, films, sample)))
+                layers(arch, sizes, network, films.map(|films| sample_of(sizes, films, sample)))
             });
             let kernels = kernels.chunks_exact_mut(points * outputs).skip(first);
             let tasks: Vec<_> = kernels
@@ -58,7 +59,7 @@ pub(super) fn forward(
                 || scratch(&layers[0]),
                 |scratch, task| {
                     let (layers, embedded, kernel) = task;
-                    Arch::new().dispatch(Tile { layers, embedded, columns, kernel, scratch });
+                    arch.dispatch(Tile { layers, embedded, columns, kernel, scratch });
                 },
             );
         }
@@ -73,12 +74,13 @@ pub(super) fn sample_of<'a>(sizes: &Sizes, films: &'a [f32], sample: usize) -> &
 
 /// The layers behind the embedding, with a sample's (γ, β) folded in.
 pub(super) fn layers(
+    arch: Arch,
     sizes: &Sizes,
     network: &Network<&[f32]>,
     films: Option<&[f32]>,
 ) -> Vec<Layer> {
     let packed = |(index, &(weight, bias)): (usize, &(&[f32], Option<&[f32]>))| {
-        let mut layer = Layer::new(sizes.widths[index], sizes.widths[index + 1], lanes());
+        let mut layer = Layer::new(sizes.widths[index], sizes.widths[index + 1], lanes(arch));
         match (films, sizes.film(index)) {
             (Some(films), Some([gamma, beta])) => {
                 layer.pack_film(weight, bias, (&films[gamma], &films[beta]));
@@ -99,8 +101,8 @@ pub(super) struct Embedding {
 }
 
 impl Embedding {
-    pub(super) fn new(sizes: &Sizes, network: &Network<&[f32]>) -> Self {
-        let mut layer = Layer::new(sizes.axes, sizes.widths[0], lanes());
+    pub(super) fn new(arch: Arch, sizes: &Sizes, network: &Network<&[f32]>) -> Self {
+        let mut layer = Layer::new(sizes.axes, sizes.widths[0], lanes(arch));
         layer.pack(network.embedding.0, network.embedding.1);
         let scale = network.scale.map(|scale| {
             let mut padded = Aligned::zeros(layer.columns());
@@ -112,7 +114,7 @@ impl Embedding {
 
     /// # Shapes
     /// grid `[G, D]` → `[G, columns]`
-    fn points(&self, grid: &[f32]) -> Aligned {
+    fn points(&self, arch: Arch, grid: &[f32]) -> Aligned {
         let columns = self.layer.columns();
         let points = grid.len() / self.axes;
         let mut embedded = Aligned::zeros(points * columns);
@@ -125,7 +127,7 @@ impl Embedding {
             tasks,
             || (),
             |(), (grid, embedded)| {
-                Arch::new().dispatch(Embed { embedding: self, grid, embedded });
+                arch.dispatch(Embed { embedding: self, grid, embedded });
             },
         );
         embedded

@@ -8,7 +8,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::fused::{Embedding, layers, sample_of};
 use super::network::{Network, Sizes};
 use crate::ops::threads;
-use crate::ops::vector::{Aligned, Layer, Rows, TILE, Wave, add_outer, lanes, wave};
+use crate::ops::vector::{Aligned, Layer, Rows, TILE, Wave, add_outer, add_rows, lanes, wave};
 
 /// Points whose sums are taken one after the other: fixed, so that threads change no bit.
 const CHUNK: usize = 1024;
@@ -26,6 +26,7 @@ pub(super) struct Gradients {
 /// # Shapes
 /// grid `[G, D]`, films `[B, num_film_layers · 2 · H]`, gradient `[1 or B, G, out_dim]`
 pub(super) fn backward(
+    arch: Arch,
     sizes: &Sizes,
     network: &Network<&[f32]>,
     grid: &[f32],
@@ -34,9 +35,9 @@ pub(super) fn backward(
 ) -> Gradients {
     let outputs = sizes.outputs();
     let points = grid.len() / sizes.axes;
-    let mut total = Sums::new(sizes);
+    let mut total = Sums::new(arch, sizes);
     let mut film_gradients = vec![0.0; films.map_or(0, <[f32]>::len)];
-    let embedding = Embedding::new(sizes, network);
+    let embedding = Embedding::new(arch, sizes, network);
     let pieces: Vec<(usize, usize)> = (0..gradient.len() / (points * outputs).max(1))
         .flat_map(|sample| (0..points).step_by(CHUNK).map(move |start| (sample, start)))
         .collect();
@@ -45,12 +46,12 @@ pub(super) fn backward(
         let sums = threads::map(cost, pieces.to_vec(), |(sample, start)| {
             let count = CHUNK.min(points - start);
             let films = films.map(|films| sample_of(sizes, films, sample));
-            let mut sums = Sums::new(sizes);
-            Arch::new().dispatch(Chunk {
+            let mut sums = Sums::new(arch, sizes);
+            arch.dispatch(Chunk {
                 sizes,
                 embedding: &embedding,
-                layers: &layers(sizes, network, films),
-                backwards: &backwards(sizes, network, films),
+                layers: &layers(arch, sizes, network, films),
+                backwards: &backwards(arch, sizes, network, films),
                 grid: &grid[start * sizes.axes..][..count * sizes.axes],
                 gradient: &gradient[(sample * points + start) * outputs..][..count * outputs],
                 sums: &mut sums,
@@ -67,9 +68,14 @@ pub(super) fn backward(
 }
 
 /// The layers that take gradients back through the layers.
-fn backwards(sizes: &Sizes, network: &Network<&[f32]>, films: Option<&[f32]>) -> Vec<Layer> {
+fn backwards(
+    arch: Arch,
+    sizes: &Sizes,
+    network: &Network<&[f32]>,
+    films: Option<&[f32]>,
+) -> Vec<Layer> {
     let packed = |(index, &(weight, _)): (usize, &(&[f32], Option<&[f32]>))| {
-        let mut layer = Layer::new(sizes.widths[index + 1], sizes.widths[index], lanes());
+        let mut layer = Layer::new(sizes.widths[index + 1], sizes.widths[index], lanes(arch));
         let gamma = films.zip(sizes.film(index)).map(|(films, [gamma, _])| &films[gamma]);
         layer.pack_transposed(weight, gamma);
         layer
@@ -86,9 +92,9 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(sizes: &Sizes) -> Self {
+    fn new(arch: Arch, sizes: &Sizes) -> Self {
         let layer = |pair: &[usize]| {
-            let columns = pair[0].next_multiple_of(lanes());
+            let columns = pair[0].next_multiple_of(lanes(arch));
             (vec![0.0; pair[1] * columns], vec![0.0; pair[1]])
         };
         let width = sizes.widths[0];
@@ -221,14 +227,6 @@ impl WithSimd for Chunk<'_> {
             }
             sums.add_embedding(sizes, left, linear.as_ref(), grid, embedding.scale.as_ref());
         }
-    }
-}
-
-/// Adds each row to `sums`.
-#[inline(always)]
-fn add_rows(rows: Rows<'_>, sums: &mut [f32]) {
-    for row in rows.values.chunks_exact(rows.stride) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
     }
 }
 

@@ -8,20 +8,22 @@ mod gelu;
 mod layer;
 mod outer;
 mod sine;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use pulp::{Arch, Simd, WithSimd};
 
 pub(crate) use aligned::Aligned;
-pub(crate) use gelu::gelu;
+pub(crate) use gelu::{gelu, gelu_slope};
 pub(crate) use layer::{Layer, Rows};
-pub(crate) use outer::add_outer;
+pub(crate) use outer::{add_outer, add_rows};
 pub(crate) use sine::{Wave, wave};
 
 /// Rows of a tile. Its activations and a panel of weights fit into the first cache.
 pub(crate) const TILE: usize = 32;
 
 /// float32 numbers of a vector.
-pub(crate) fn lanes() -> usize {
+pub(crate) fn lanes(arch: Arch) -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
         type Output = usize;
@@ -29,5 +31,5 @@ pub(crate) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    Arch::new().dispatch(Lanes)
+    arch.dispatch(Lanes)
 }

@@ -1,4 +1,4 @@
-//! Sums of outer products over the rows of a tile: the gradient of a weight.
+//! Sums over the rows of a tile: the gradients of a weight and of a bias.
 
 use pulp::Simd;
 
@@ -74,5 +74,16 @@ fn add<S: Simd, const N: usize, const M: usize>(
         for (sum, added) in sums.iter_mut().zip(added) {
             *sum = simd.add_f32s(*sum, added);
         }
+    }
+}
+
+/// Adds Σ_m rows\[m\] to `sums`: the gradient of a bias.
+///
+/// # Shapes
+/// rows `[M, outputs]`, sums `[outputs]`
+#[inline(always)]
+pub(crate) fn add_rows(rows: Rows<'_>, sums: &mut [f32]) {
+    for row in rows.values.chunks_exact(rows.stride) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
     }
 }
