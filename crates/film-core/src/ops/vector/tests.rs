@@ -93,7 +93,7 @@ fn gelu_is_within_rounding() {
             let density = libm::exp(-0.5 * wide * wide) / std::f64::consts::TAU.sqrt();
             let truth = 0.5 * libm::erfc(-wide / std::f64::consts::SQRT_2) + wide * density;
             let error = (f64::from(slope) - truth).abs();
-            assert!(error <= 3e-7, "{arch:?}, {x}: slope {slope}, off by {error:e}");
+            assert!(error <= 4e-7, "{arch:?}, {x}: slope {slope}, off by {error:e}");
         }
         // As PyTorch's: −∞ · Φ(−∞) is no number.
         let mut y = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
