@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::film::Film;
 use crate::flops::{Flops, Item};
 use crate::init::Init;
-use crate::ops::linear;
+use crate::ops::Mlp;
 use crate::parameter::{Parameter, WeightDecay};
 
 /// Linear → GELU (exact) → Linear, whose output is one (γ, β) pair per FiLM layer
@@ -22,10 +22,7 @@ use crate::parameter::{Parameter, WeightDecay};
 #[derive(Debug, Clone)]
 pub struct KernelFilmGenerator {
     config: KernelFilmConfig,
-    hidden_weight: Tensor,
-    hidden_bias: Tensor,
-    output_weight: Tensor,
-    output_bias: Tensor,
+    mlp: Mlp,
 }
 
 impl KernelFilmGenerator {
@@ -36,14 +33,8 @@ impl KernelFilmGenerator {
     /// # Errors
     /// If the configuration is not valid, or the builder holds no such tensors or others of that name.
     pub fn new(config: &KernelFilmConfig, vb: VarBuilder) -> Result<Self> {
-        let [hidden_weight, hidden_bias, output_weight, output_bias] = config.parameters()?;
-        Ok(Self {
-            config: config.clone(),
-            hidden_weight: hidden_weight.build(&vb)?,
-            hidden_bias: hidden_bias.build(&vb)?,
-            output_weight: output_weight.build(&vb)?,
-            output_bias: output_bias.build(&vb)?,
-        })
+        let [a, b, c, d] = config.parameters()?.map(|parameter| parameter.build(&vb));
+        Ok(Self { config: config.clone(), mlp: Mlp::new([a?, b?, c?, d?]) })
     }
 
     /// The arguments it was built with.
@@ -57,11 +48,12 @@ impl KernelFilmGenerator {
     /// → `mlp.0.weight` `[film_hidden_dim, cond_dim]`, `mlp.0.bias` `[film_hidden_dim]`,
     /// `mlp.2.weight` `[out_dim, film_hidden_dim]`, `mlp.2.bias` `[out_dim]`
     pub fn tensors(&self) -> [(&'static str, &Tensor); 4] {
+        let [hidden_weight, hidden_bias, output_weight, output_bias] = self.mlp.tensors();
         [
-            ("mlp.0.weight", &self.hidden_weight),
-            ("mlp.0.bias", &self.hidden_bias),
-            ("mlp.2.weight", &self.output_weight),
-            ("mlp.2.bias", &self.output_bias),
+            ("mlp.0.weight", hidden_weight),
+            ("mlp.0.bias", hidden_bias),
+            ("mlp.2.weight", output_weight),
+            ("mlp.2.bias", output_bias),
         ]
     }
 
@@ -74,7 +66,7 @@ impl KernelFilmGenerator {
     /// If the conditioning's last axis is not `cond_dim` long, or its dtype or device is not the
     /// generator's.
     pub fn films(&self, conditioning: &Tensor) -> Result<Vec<Film>> {
-        let flat = self.flat(conditioning)?;
+        let flat = self.mlp.forward(conditioning, "conditioning")?;
         let (width, axis) = (self.config.kernel_hidden_dim, flat.rank() - 1);
         (0..self.config.num_film_layers)
             .map(|layer| {
@@ -84,17 +76,11 @@ impl KernelFilmGenerator {
             })
             .collect()
     }
-
-    fn flat(&self, conditioning: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (&self.hidden_weight, &self.hidden_bias);
-        let hidden = linear(conditioning, weight, Some(bias), "conditioning")?.gelu_erf()?;
-        linear(&hidden, &self.output_weight, Some(&self.output_bias), "hidden activations")
-    }
 }
 
 impl Module for KernelFilmGenerator {
     fn forward(&self, conditioning: &Tensor) -> candle_core::Result<Tensor> {
-        Ok(self.flat(conditioning)?)
+        Ok(self.mlp.forward(conditioning, "conditioning")?)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::json::{Object, at_least_1, non_negative, number, positive, required_size};
-use crate::ops::clamp;
+use crate::ops::{apply_windows, clamp};
 use crate::parameter::{Parameter, WeightDecay};
 
 /// In which form a Gaussian mask's σ is stored.
@@ -259,27 +259,16 @@ impl Mask {
         let wide = if kernel.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let widths = self.widths(wide)?;
         // The window is a product of windows along the axes, and the grid one of coordinates.
-        let mut window: Option<Tensor> = None;
-        for (axis, &count) in points.iter().enumerate() {
+        let windows = points.iter().enumerate().map(|(axis, &count)| {
             let mut line = grid.to_dtype(wide)?.narrow(axes + 1, axis, 1)?;
             for other in (0..axes).filter(|other| *other != axis) {
                 line = line.narrow(other + 1, 0, 1)?;
             }
-            let factor = self.window(&line.reshape((count, 1))?, &widths.narrow(0, axis, 1)?)?;
-            let mut shape = vec![1; axes + 2];
-            (shape[axis + 1], shape[axes + 1]) = (count, channels);
-            let factor = factor.reshape(shape)?;
-            window = Some(match window {
-                Some(window) => window.broadcast_mul(&factor)?,
-                None => factor,
-            });
-        }
-        let kernel_dtype = kernel.dtype();
-        let kernel = kernel.to_dtype(wide)?;
-        Ok(match window {
-            Some(window) => kernel.broadcast_mul(&window)?.to_dtype(kernel_dtype)?,
-            None => kernel,
-        })
+            self.window(&line.reshape((count, 1))?, &widths.narrow(0, axis, 1)?)
+        });
+        let windows = windows.collect::<Result<Vec<_>>>()?;
+        let masked = apply_windows(&kernel.to_dtype(wide)?, &windows)?;
+        Ok(masked.to_dtype(kernel.dtype())?)
     }
 
     /// σ, or |w|, of each axis and channel.

@@ -11,6 +11,7 @@ use crate::conditional::{Condition, ConditionalKernel};
 use crate::conv::{Algorithm, Boundary, Channels, Convolution};
 use crate::error::Result;
 use crate::mask::Mask;
+use crate::ops::add_shortcut;
 use crate::siren::SirenKernel;
 
 /// Kernels of constants that are kept, each for its grid lengths.
@@ -125,11 +126,12 @@ impl CKConvNd {
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         let signal = signal.to_dtype(wide)?;
         let output = self.convolution.forward(&signal, &kernel.to_dtype(wide)?)?;
-        let mut shortcut = self.shortcut.to_dtype(wide)?;
-        if self.channels == Channels::First {
-            shortcut = shortcut.reshape([vec![channels], vec![1; axes]].concat())?;
-        }
-        Ok((output + signal.broadcast_mul(&shortcut)?)?.to_dtype(dtype)?)
+        let channel_axis = match self.channels {
+            Channels::First => 1,
+            Channels::Last => axes + 1,
+        };
+        let shortcut = self.shortcut.to_dtype(wide)?;
+        Ok(add_shortcut(&output, &signal, &shortcut, channel_axis)?.to_dtype(dtype)?)
     }
 
     /// The kernel for a signal of `spatial` points: masked, and of a causal one the half from the present on. Without a

@@ -26,18 +26,9 @@ pub(crate) fn linear(
     bias: Option<&Tensor>,
     name: &str,
 ) -> Result<Tensor> {
+    check_input(x, weight, name)?;
     let (out_features, in_features) = weight.dims2()?;
-    let Some((&last, leading)) = x.dims().split_last() else {
-        return Err(Error::tensor(name, format!("shape [*, {in_features}]"), "a scalar"));
-    };
-    if last != in_features {
-        let found = format!("{:?}", x.dims());
-        return Err(Error::tensor(name, format!("shape [*, {in_features}]"), found));
-    }
-    if x.dtype() != weight.dtype() {
-        let (expected, found) = (weight.dtype().as_str(), x.dtype().as_str());
-        return Err(Error::tensor(name, format!("dtype {expected}, the module's"), found));
-    }
+    let leading = &x.dims()[..x.rank() - 1];
     let rows: usize = leading.iter().product();
     let shape = [leading, &[out_features]].concat();
     if rows == 0 {
@@ -49,6 +40,26 @@ pub(crate) fn linear(
         y = y.broadcast_add(bias)?;
     }
     Ok(y.reshape(shape)?)
+}
+
+/// An error unless `x`, called `name` in the message, is a layer's input.
+///
+/// # Shapes
+/// x `[*, in]`, weight `[out, in]`
+pub(crate) fn check_input(x: &Tensor, weight: &Tensor, name: &str) -> Result<()> {
+    let (_, in_features) = weight.dims2()?;
+    let Some(&last) = x.dims().last() else {
+        return Err(Error::tensor(name, format!("shape [*, {in_features}]"), "a scalar"));
+    };
+    if last != in_features {
+        let found = format!("{:?}", x.dims());
+        return Err(Error::tensor(name, format!("shape [*, {in_features}]"), found));
+    }
+    if x.dtype() != weight.dtype() {
+        let (expected, found) = (weight.dtype().as_str(), x.dtype().as_str());
+        return Err(Error::tensor(name, format!("dtype {expected}, the module's"), found));
+    }
+    Ok(())
 }
 
 /// `x · weightᵀ`, summed so that float32 keeps its digits.

@@ -1,7 +1,28 @@
-//! The tensor operations that candle lacks, or gets wrong for some layouts.
+//! The tensor operations that candle lacks, gets wrong for some layouts, or does in more passes over memory than needed.
+//!
+//! ```text
+//! linear, clamp    in candle's operations, on any device
+//! mlp              linear → GELU → linear: plain, and fused on the CPU
+//! shortcut         y + shortcut ⊙ x: plain, and fused on the CPU
+//! window           kernel ⊙ windows along its axes: plain, and fused on the CPU
+//! vector           building blocks of fused operations        slices, threads, pages   what they stand on
+//! ```
 
 mod clamp;
 mod linear;
+mod mlp;
+mod mlp_gradient;
+mod pages;
+mod shortcut;
+mod slices;
+pub(crate) mod threads;
+pub(crate) mod vector;
+mod window;
 
 pub(crate) use clamp::clamp;
-pub(crate) use linear::linear;
+pub(crate) use linear::{check_input, linear};
+pub(crate) use mlp::Mlp;
+pub(crate) use pages::zeros;
+pub(crate) use shortcut::add_shortcut;
+pub(crate) use slices::{fused, slice, tracked, with_slices};
+pub(crate) use window::apply_windows;

@@ -1,12 +1,13 @@
-//! Coordinates → h₀: a linear map and a sine, in float32 at least.
+//! The parameters that take coordinates to h₀, a sine of a linear map.
 
 use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
 use super::config::SirenConfig;
+use super::network::Linear;
 use super::omega::Scale;
-use crate::error::Result;
-use crate::ops::{clamp, linear};
+use crate::error::{Error, Result};
+use crate::ops::clamp;
 
 /// sin(W x + b), or sin(2π·ω₀ · s ⊙ (W x + b)) where the frequencies are learned.
 #[derive(Debug, Clone)]
@@ -40,17 +41,16 @@ impl PositionalEmbedding {
         })
     }
 
+    /// Weight and bias, and what the phase is multiplied by, in `dtype`.
+    ///
     /// # Shapes
-    /// grid `[1, *2L−1, D]` in float32 or float64 → `[1, *2L−1, embedding_dim]` in `dtype`
-    pub(super) fn forward(&self, grid: &Tensor, dtype: DType) -> Result<Tensor> {
-        // Half precision would blur the phase: the grid's dtype is wide enough.
-        let wide = grid.dtype();
-        let bias = self.bias.as_ref().map(|bias| bias.to_dtype(wide)).transpose()?;
-        let mut phase = linear(grid, &self.weight.to_dtype(wide)?, bias.as_ref(), "grid")?;
-        if let Some(Learned { factor, scale, bounds }) = &self.learned {
-            let scale = clamp(&scale.to_dtype(wide)?, bounds.min, bounds.max)?;
-            phase = phase.broadcast_mul(&(scale * *factor)?)?;
-        }
-        Ok(phase.sin()?.to_dtype(dtype)?)
+    /// → `[embedding_dim, D]`, `[embedding_dim]`, `[embedding_dim]`
+    pub(super) fn tensors(&self, dtype: DType) -> Result<(Linear<Tensor>, Option<Tensor>)> {
+        let bias = self.bias.as_ref().map(|bias| bias.to_dtype(dtype)).transpose()?;
+        let scale = self.learned.as_ref().map(|Learned { factor, scale, bounds }| {
+            let scale = clamp(&scale.to_dtype(dtype)?, bounds.min, bounds.max)?;
+            Ok::<_, Error>((scale * *factor)?)
+        });
+        Ok(((self.weight.to_dtype(dtype)?, bias), scale.transpose()?))
     }
 }

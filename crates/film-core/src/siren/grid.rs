@@ -23,20 +23,35 @@ pub fn grid(lengths: &[usize], l_cache: &[usize], dtype: DType, device: &Device)
     if let Some(short) = l_cache.iter().find(|&&length| length < 2) {
         return Err(Error::config("L_cache", "an integer of at least 2", short));
     }
-    points(lengths)?;
-    let dtype = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let sizes: Vec<usize> = lengths.iter().map(|length| 2 * length - 1).collect();
-    let axes = lengths.iter().zip(l_cache).enumerate().map(|(axis, (&length, &cached))| {
-        let step = (cached - 1) as f64;
+    let count = points(lengths)?;
+    let axes = lengths.iter().zip(l_cache).map(|(&length, &cached)| {
         let last = length as i64 - 1;
-        let values: Vec<f64> = (-last..=last).map(|k| k as f64 / step).collect();
-        let mut shape = vec![1; lengths.len() + 2];
-        shape[axis + 1] = values.len();
-        let full = [&[1], sizes.as_slice(), &[1]].concat();
-        let values = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?;
-        Ok(values.to_device(device)?.broadcast_as(full)?)
+        (-last..=last).map(|k| k as f64 / (cached - 1) as f64).collect()
     });
-    Ok(Tensor::cat(&axes.collect::<Result<Vec<_>>>()?, lengths.len() + 1)?)
+    let axes: Vec<Vec<f64>> = axes.collect();
+    let shape: Vec<usize> =
+        [1].into_iter().chain(axes.iter().map(Vec::len)).chain([axes.len()]).collect();
+    Ok(if dtype == DType::F64 {
+        Tensor::from_vec(coordinates(&axes, count, |value| value), shape, device)?
+    } else {
+        Tensor::from_vec(coordinates(&axes, count, |value| value as f32), shape, device)?
+    })
+}
+
+/// The coordinates of each of `count` points, the last axis running fastest.
+fn coordinates<T>(axes: &[Vec<f64>], count: usize, number: impl Fn(f64) -> T) -> Vec<T> {
+    let mut coordinates = Vec::with_capacity(count * axes.len());
+    let mut place = vec![0; axes.len()];
+    for _ in 0..count {
+        coordinates.extend(axes.iter().zip(&place).map(|(axis, place)| number(axis[*place])));
+        for (place, axis) in place.iter_mut().zip(axes).rev() {
+            *place = (*place + 1) % axis.len();
+            if *place > 0 {
+                break;
+            }
+        }
+    }
+    coordinates
 }
 
 /// The number of grid points, ∏ (2L − 1).

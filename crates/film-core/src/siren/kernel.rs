@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 
 use super::config::SirenConfig;
 use super::embedding::PositionalEmbedding;
 use super::grid::{grid, points};
+use super::network::{Linear, Network};
+use super::{op, plain};
 use crate::error::{Error, Result};
 use crate::flops::{Flops, Item};
 use crate::generator::KernelFilmGenerator;
-use crate::ops::linear;
+use crate::ops::fused;
 use crate::parameter::Parameter;
 
 /// What a count is for: at inference a kernel without a generator is a constant.
@@ -34,8 +36,8 @@ pub enum Phase {
 pub struct SirenKernel {
     config: SirenConfig,
     embedding: PositionalEmbedding,
-    hidden: Vec<(Tensor, Option<Tensor>)>,
-    out: (Tensor, Option<Tensor>),
+    hidden: Vec<Linear<Tensor>>,
+    out: Linear<Tensor>,
     generator: Option<KernelFilmGenerator>,
     dtype: DType,
     device: Device,
@@ -51,7 +53,7 @@ impl SirenKernel {
         config.validate()?;
         let parameters = config.parameters()?;
         let parameters = by_name(&parameters);
-        let layer = |name: String| -> Result<(Tensor, Option<Tensor>)> {
+        let layer = |name: String| -> Result<Linear<Tensor>> {
             let build = |suffix: &str| {
                 let parameter = parameters.get(format!("{name}.{suffix}").as_str());
                 parameter.map(|parameter| parameter.build(&vb)).transpose()
@@ -94,36 +96,31 @@ impl SirenKernel {
         lengths: &[usize],
         conditioning: Option<&Tensor>,
     ) -> Result<(Tensor, Tensor)> {
-        let films = match (&self.generator, conditioning) {
-            (Some(generator), Some(conditioning)) if conditioning.rank() == 2 => {
-                generator.films(conditioning)?
-            }
-            (Some(generator), Some(conditioning)) => {
-                let expected = format!("shape [B, {}]", generator.config().cond_dim);
-                return Err(Error::tensor(
-                    "conditioning",
-                    expected,
-                    format!("{:?}", conditioning.dims()),
-                ));
-            }
-            _ => vec![],
-        };
-        let mut films = films.iter();
+        let modulation = self.generator.as_ref().zip(conditioning);
+        if let Some((generator, conditioning)) = modulation.filter(|(_, c)| c.rank() != 2) {
+            let expected = format!("shape [B, {}]", generator.config().cond_dim);
+            let found = format!("{:?}", conditioning.dims());
+            return Err(Error::tensor("conditioning", expected, found));
+        }
         let grid = grid(lengths, &self.config.l_cache, self.dtype, &self.device)?;
-        let mut h = self.embedding.forward(&grid, self.dtype)?;
-        if self.config.film_after_pos_embed
-            && let Some(film) = films.next()
-        {
-            h = film.apply(&h)?;
-        }
-        for (weight, bias) in &self.hidden {
-            h = linear(&h, weight, bias.as_ref(), "hidden activations")?.sin()?;
-            if let Some(film) = films.next() {
-                h = film.apply(&h)?;
-            }
-        }
-        let (weight, bias) = &self.out;
-        Ok((linear(&h, weight, bias.as_ref(), "hidden activations")?, grid))
+        let (embedding, scale) = self.embedding.tensors(grid.dtype())?;
+        let layers = self.hidden.iter().chain([&self.out]).cloned().collect();
+        let network = Network { embedding, scale, layers };
+        let after = self.config.film_after_pos_embed;
+        let kernel = if fused(&self.out.0) {
+            let films = modulation.map(|(generator, conditioning)| generator.forward(conditioning));
+            op::draw(&network, after, &grid, films.transpose()?.as_ref())?
+        } else {
+            let films = modulation.map(|(generator, conditioning)| generator.films(conditioning));
+            plain::draw(
+                &network,
+                after,
+                &grid,
+                &films.transpose()?.unwrap_or_default(),
+                self.dtype,
+            )?
+        };
+        Ok((kernel, grid))
     }
 }
 

@@ -6,9 +6,14 @@
 
 mod config;
 mod embedding;
+mod fused;
+mod gradient;
 mod grid;
 mod kernel;
+mod network;
 mod omega;
+mod op;
+mod plain;
 
 pub use config::SirenConfig;
 pub use grid::grid;

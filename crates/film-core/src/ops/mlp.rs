@@ -1,0 +1,301 @@
+//! Linear → GELU (exact) → linear: in candle's operations, and fused on the CPU in float32.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
+use pulp::bytemuck::cast_slice;
+use pulp::{Arch, Simd, WithSimd};
+
+use super::mlp_gradient::gradients;
+use super::vector::{Aligned, Layer, Rows, TILE, gelu, lanes};
+use super::{check_input, fused, linear, slice, threads, tracked, with_slices, zeros};
+use crate::error::Result;
+
+/// The network.
+#[derive(Debug, Clone)]
+pub(crate) struct Mlp {
+    /// Weight and bias of the first layer, then of the second.
+    tensors: [Tensor; 4],
+    kept: Kept,
+}
+
+/// The last weights that were packed, with what they were packed from.
+type Kept = Arc<Mutex<Option<Arc<Packed>>>>;
+
+impl Mlp {
+    /// # Shapes
+    /// `[hidden, in]`, `[hidden]`, `[out, hidden]`, `[out]`
+    pub(crate) fn new(tensors: [Tensor; 4]) -> Self {
+        Self { tensors, kept: Kept::default() }
+    }
+
+    /// Weight and bias of the first layer, then of the second.
+    ///
+    /// # Shapes
+    /// → `[hidden, in]`, `[hidden]`, `[out, hidden]`, `[out]`
+    pub(crate) fn tensors(&self) -> &[Tensor; 4] {
+        &self.tensors
+    }
+
+    /// # Shapes
+    /// x `[*, in]` → `[*, out]`
+    ///
+    /// # Errors
+    /// If the last axis of `x`, called `name` in the message, is not `in` long, or its dtype is not the weights'.
+    pub(crate) fn forward(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+        let [weight, _, output, _] = &self.tensors;
+        if !fused(x) || !fused(weight) {
+            return plain(x, &self.tensors, name);
+        }
+        check_input(x, weight, name)?;
+        let (hidden, inputs) = weight.dims2()?;
+        let sizes = Sizes { inputs, hidden, outputs: output.dim(0)? };
+        let leading = &x.dims()[..x.rank() - 1];
+        let rows: usize = leading.iter().product();
+        let x = x.contiguous()?.reshape((rows, inputs))?;
+        let operation = Fused { sizes, kept: self.kept.clone(), arch: Arch::new() };
+        let y = if x.track_op() || tracked(&self.tensors) {
+            x.apply_op2(&sizes.join(&self.tensors)?, operation)?
+        } else {
+            let [a, b, c, d] = self.tensors.each_ref().map(Tensor::contiguous);
+            with_slices(&[x, a?, b?, c?, d?], |slices| {
+                let y = operation.compute(slices[0], &slices[1..]);
+                Ok(Tensor::from_vec(y, (rows, sizes.outputs), &Device::Cpu)?)
+            })?
+        };
+        Ok(y.reshape([leading, &[sizes.outputs]].concat())?)
+    }
+}
+
+/// The definition, in candle's operations.
+fn plain(x: &Tensor, [weight, bias, output, shift]: &[Tensor; 4], name: &str) -> Result<Tensor> {
+    let hidden = linear(x, weight, Some(bias), name)?.gelu_erf()?;
+    linear(&hidden, output, Some(shift), "hidden activations")
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) inputs: usize,
+    pub(super) hidden: usize,
+    pub(super) outputs: usize,
+}
+
+impl Sizes {
+    /// The shapes of the four tensors.
+    fn shapes(self) -> [Shape; 4] {
+        let Self { inputs, hidden, outputs } = self;
+        [(hidden, inputs).into(), hidden.into(), (outputs, hidden).into(), outputs.into()]
+    }
+
+    /// The four tensors as one, for an operation takes no more than three.
+    fn join(self, tensors: &[Tensor; 4]) -> Result<Tensor> {
+        let [a, b, c, d] = tensors.each_ref().map(Tensor::flatten_all);
+        Ok(Tensor::cat(&[a?, b?, c?, d?], 0)?)
+    }
+
+    /// Where each tensor begins in the joint one, and its length.
+    fn parts(self) -> [(usize, usize); 4] {
+        let mut start = 0;
+        self.shapes().map(|shape| {
+            let part = (start, shape.elem_count());
+            start += part.1;
+            part
+        })
+    }
+}
+
+/// The fused operation, of x `[N, in]` and the four tensors in one.
+pub(super) struct Fused {
+    pub(super) sizes: Sizes,
+    kept: Kept,
+    pub(super) arch: Arch,
+}
+
+/// Both layers, packed.
+#[derive(Debug)]
+pub(super) struct Packed {
+    source: [Vec<f32>; 4],
+    pub(super) first: Layer,
+    second: Layer,
+}
+
+impl Fused {
+    /// # Shapes
+    /// x `[N, in]`, the four tensors → `[N, out]`
+    fn compute(&self, x: &[f32], tensors: &[&[f32]]) -> Vec<f32> {
+        let Sizes { inputs, hidden, outputs } = self.sizes;
+        let packed = self.packed(tensors);
+        let rows = x.len() / inputs;
+        let mut y = zeros(rows * outputs);
+        let tiles = x.chunks(TILE * inputs).zip(y.chunks_mut(TILE * outputs)).collect();
+        let columns = packed.first.columns();
+        let scratch = || Aligned::zeros(TILE * columns);
+        let cost = rows * (inputs + outputs) * hidden;
+        threads::for_each(cost, tiles, scratch, |activations, (x, y)| {
+            self.arch.dispatch(Tile { packed: &packed, x, y, activations, sizes: self.sizes });
+        });
+        y
+    }
+
+    /// The packed form of the tensors: the one kept, if it is of the same numbers.
+    pub(super) fn packed(&self, tensors: &[&[f32]]) -> Arc<Packed> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |packed: &&Arc<Packed>| {
+            let pairs = packed.source.iter().zip(tensors);
+            pairs.into_iter().all(|(a, b)| cast_slice::<_, u32>(a) == cast_slice::<_, u32>(b))
+        };
+        if let Some(packed) = kept.as_ref().filter(same) {
+            return packed.clone();
+        }
+        let Sizes { inputs, hidden, outputs } = self.sizes;
+        let mut first = Layer::new(inputs, hidden, lanes(self.arch));
+        let mut second = Layer::new(hidden, outputs, lanes(self.arch));
+        first.pack(tensors[0], Some(tensors[1]));
+        second.pack(tensors[2], Some(tensors[3]));
+        let source = std::array::from_fn(|index| tensors[index].to_vec());
+        let packed = Arc::new(Packed { source, first, second });
+        *kept = Some(packed.clone());
+        packed
+    }
+}
+
+/// Some rows of the whole network.
+struct Tile<'a> {
+    packed: &'a Packed,
+    sizes: Sizes,
+    x: &'a [f32],
+    y: &'a mut [f32],
+    activations: &'a mut Aligned,
+}
+
+impl WithSimd for Tile<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Packed { first, second, .. } = self.packed;
+        let x = Rows { values: self.x, stride: self.sizes.inputs };
+        let columns = first.columns();
+        let hidden = &mut self.activations.as_mut()[..x.count() * columns];
+        first.apply(simd, x, hidden, columns);
+        gelu(simd, hidden);
+        let hidden = Rows { values: hidden, stride: columns };
+        second.apply(simd, hidden, self.y, self.sizes.outputs);
+    }
+}
+
+impl CustomOp2 for Fused {
+    fn name(&self) -> &'static str {
+        "linear-gelu-linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        tensors: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (x, joint) = (slice(x, x_layout)?, slice(tensors, layout)?);
+        let tensors = self.sizes.parts().map(|(start, len)| &joint[start..start + len]);
+        let y = self.compute(x, &tensors);
+        Ok((CpuStorage::F32(y), (x_layout.dims()[0], self.sizes.outputs).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        joint: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let tensors = [x.clone(), joint.clone(), gradient.contiguous()?];
+        let [in_x, in_joint] = with_slices(&tensors, |slices| {
+            let parts = self.sizes.parts().map(|(start, len)| &slices[1][start..start + len]);
+            Ok(gradients(self, slices[0], &parts, slices[2]))
+        })?;
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
+        Ok((Some(tensor(in_x, x)?), Some(tensor(in_joint, joint)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+
+    fn random(shape: &[usize], size: f64) -> Var {
+        Var::randn(0f32, size as f32, shape, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn fused_and_plain_agree_in_values_and_gradients() {
+        for (rows, [inputs, hidden, outputs]) in [
+            (1, [384, 64, 192]),
+            (0, [5, 3, 2]),
+            (3, [1, 1, 1]),
+            (33, [13, 11, 70]),
+            (70, [130, 65, 33]),
+        ] {
+            let x = random(&[rows, inputs], 1.0);
+            let scale = |inputs: usize| 1.0 / (inputs as f64).sqrt();
+            let vars = [
+                random(&[hidden, inputs], scale(inputs)),
+                random(&[hidden], 1.0),
+                random(&[outputs, hidden], scale(hidden)),
+                random(&[outputs], 1.0),
+            ];
+            let tensors = vars.each_ref().map(|var| var.as_tensor().clone());
+            let weights = random(&[rows, outputs], 1.0);
+            let mlp = Mlp::new(tensors.clone());
+            let results = [plain(&x, &tensors, "x"), mlp.forward(&x, "x")].map(|y| {
+                let y = y.unwrap();
+                let loss = (&y * weights.as_tensor()).unwrap().sum_all().unwrap();
+                let gradients = loss.backward().unwrap();
+                // Without rows the plain way has no gradients.
+                let of =
+                    |var: &Var| gradients.get(var).cloned().unwrap_or(var.zeros_like().unwrap());
+                [vec![y], vars.iter().chain([&x]).map(of).collect()].concat()
+            });
+            for (plain, fused) in results[0].iter().zip(&results[1]) {
+                assert_eq!(plain.dims(), fused.dims());
+                if plain.elem_count() > 0 {
+                    let largest = |x: &Tensor| x.abs()?.max_all()?.to_scalar::<f32>();
+                    let gap = largest(&(plain - fused).unwrap()).unwrap();
+                    assert!(gap <= 4e-6 * largest(plain).unwrap(), "{rows} {inputs}: {gap:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_change_are_packed_anew() {
+        let shapes: [&[usize]; 4] = [&[3, 4], &[3], &[2, 3], &[2]];
+        let vars = shapes.map(|shape| random(shape, 1.0));
+        let x = random(&[5, 4], 1.0).as_detached_tensor();
+        // Detached views share their memory with the variables.
+        let mlp = Mlp::new(vars.each_ref().map(Var::as_detached_tensor));
+        let before = mlp.forward(&x, "x").unwrap();
+        for var in &vars {
+            var.set(&random(var.dims(), 1.0)).unwrap();
+            let tensors = vars.each_ref().map(|var| var.as_tensor().clone());
+            let [fresh, kept] = [Mlp::new(tensors), mlp.clone()]
+                .map(|mlp| mlp.forward(&x, "x").unwrap().to_vec2::<f32>().unwrap());
+            assert_eq!(fresh, kept);
+            assert_ne!(kept, before.to_vec2::<f32>().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_row_s_numbers_do_not_depend_on_the_others() {
+        let shapes: [&[usize]; 4] = [&[64, 384], &[64], &[192, 64], &[192]];
+        let mlp = Mlp::new(shapes.map(|shape| random(shape, 0.1).as_detached_tensor()));
+        let x = random(&[300, 384], 1.0).as_detached_tensor();
+        let all = mlp.forward(&x, "x").unwrap().to_vec2::<f32>().unwrap();
+        for row in [0, 1, 31, 32, 299] {
+            let alone = mlp.forward(&x.narrow(0, row, 1).unwrap(), "x").unwrap();
+            assert_eq!(alone.to_vec2::<f32>().unwrap()[0], all[row]);
+        }
+    }
+}

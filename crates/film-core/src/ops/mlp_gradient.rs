@@ -1,0 +1,131 @@
+//! The gradients of linear → GELU → linear, fused: the hidden activations are computed again, tile by tile.
+
+use pulp::{Simd, WithSimd};
+
+use super::mlp::{Fused, Packed, Sizes};
+use super::threads;
+use super::vector::{Aligned, Layer, Rows, TILE, add_outer, add_rows, gelu, gelu_slope, lanes};
+
+/// Rows whose sums are taken one after the other: fixed, so that threads change no bit.
+const CHUNK: usize = 256;
+/// Chunks whose sums are kept at a time.
+const KEPT: usize = 16;
+
+/// The gradients of a loss in x and in the four tensors, one after the other.
+///
+/// # Shapes
+/// x `[N, in]`, gradient `[N, out]`
+pub(super) fn gradients(
+    operation: &Fused,
+    x: &[f32],
+    tensors: &[&[f32]],
+    gradient: &[f32],
+) -> [Vec<f32>; 2] {
+    let (sizes, arch) = (operation.sizes, operation.arch);
+    let Sizes { inputs, hidden, outputs } = sizes;
+    let packed = operation.packed(tensors);
+    let mut to_inputs = Layer::new(hidden, inputs, lanes(arch));
+    let mut to_hidden = Layer::new(outputs, hidden, lanes(arch));
+    to_inputs.pack_transposed(tensors[0], None);
+    to_hidden.pack_transposed(tensors[2], None);
+    let mut in_x = vec![0.0; x.len()];
+    let mut total = Sums::new(sizes, lanes(arch));
+    let chunks = x.chunks(CHUNK * inputs).zip(gradient.chunks(CHUNK * outputs));
+    let mut chunks: Vec<_> = chunks.zip(in_x.chunks_mut(CHUNK * inputs)).collect();
+    for chunks in chunks.chunks_mut(KEPT) {
+        let cost = 3 * chunks.len() * CHUNK * (inputs + outputs) * hidden;
+        let tasks = chunks.iter_mut().collect();
+        let sums = threads::map(cost, tasks, |((x, gradient), in_x)| {
+            let mut sums = Sums::new(sizes, lanes(arch));
+            arch.dispatch(Chunk {
+                sizes,
+                packed: &packed,
+                to_inputs: &to_inputs,
+                to_hidden: &to_hidden,
+                x,
+                gradient,
+                in_x,
+                sums: &mut sums,
+            });
+            sums
+        });
+        sums.iter().for_each(|sums| total.add(sums));
+    }
+    [in_x, total.joint(sizes)]
+}
+
+/// Sums of the gradients in weight, bias, weight and bias; the weights' in rows of whole vectors.
+struct Sums([Vec<f32>; 4]);
+
+impl Sums {
+    fn new(Sizes { inputs, hidden, outputs }: Sizes, lanes: usize) -> Self {
+        let weight = |rows: usize, columns: usize| rows * columns.next_multiple_of(lanes);
+        let lengths = [weight(hidden, inputs), hidden, weight(outputs, hidden), outputs];
+        Self(lengths.map(|len| vec![0.0; len]))
+    }
+
+    fn add(&mut self, sums: &Self) {
+        for (total, sums) in self.0.iter_mut().zip(&sums.0) {
+            total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+    }
+
+    /// One after the other, without what the rows are filled up with.
+    fn joint(self, Sizes { inputs, hidden, outputs }: Sizes) -> Vec<f32> {
+        let widths = [(hidden, inputs), (1, hidden), (outputs, hidden), (1, outputs)];
+        let parts = self.0.iter().zip(widths).flat_map(|(sums, (rows, width))| {
+            sums.chunks_exact(sums.len() / rows).flat_map(move |row| &row[..width])
+        });
+        parts.copied().collect()
+    }
+}
+
+/// Some rows.
+struct Chunk<'a> {
+    sizes: Sizes,
+    packed: &'a Packed,
+    to_inputs: &'a Layer,
+    to_hidden: &'a Layer,
+    x: &'a [f32],
+    gradient: &'a [f32],
+    in_x: &'a mut [f32],
+    sums: &'a mut Sums,
+}
+
+impl WithSimd for Chunk<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Sizes { inputs, outputs, .. } = self.sizes;
+        let Sums([weight, bias, out_weight, out_bias]) = self.sums;
+        let width = self.packed.first.columns();
+        let columns = self.to_inputs.columns();
+        let mut padded = Aligned::zeros(TILE * columns);
+        let [mut phases, mut hidden, mut back] = [(); 3].map(|()| Aligned::zeros(TILE * width));
+        let tiles = self.x.chunks(TILE * inputs).zip(self.gradient.chunks(TILE * outputs));
+        for ((x, gradient), in_x) in tiles.zip(self.in_x.chunks_mut(TILE * inputs)) {
+            let count = x.len() / inputs;
+            let padded = &mut padded.as_mut()[..count * columns];
+            for (padded, x) in padded.chunks_exact_mut(columns).zip(x.chunks_exact(inputs)) {
+                padded[..inputs].copy_from_slice(x);
+            }
+            let x = Rows { values: padded, stride: columns };
+            let [phases, hidden, back] = [&mut phases, &mut hidden, &mut back]
+                .map(|rows| &mut rows.as_mut()[..count * width]);
+            self.packed.first.apply(simd, x, phases, width);
+            hidden.copy_from_slice(phases);
+            gelu(simd, hidden);
+            let left = Rows { values: gradient, stride: outputs };
+            add_outer(simd, left, Rows { values: hidden, stride: width }, out_weight);
+            add_rows(left, out_bias);
+            self.to_hidden.apply(simd, left, back, width);
+            gelu_slope(simd, phases);
+            back.iter_mut().zip(phases).for_each(|(back, slope)| *back *= *slope);
+            let left = Rows { values: back, stride: width };
+            add_outer(simd, left, x, weight);
+            add_rows(left, bias);
+            self.to_inputs.apply(simd, left, in_x, inputs);
+        }
+    }
+}

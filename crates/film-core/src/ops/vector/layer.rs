@@ -1,0 +1,230 @@
+//! `x · weightᵀ + bias` for a tile of rows, out of weights packed for it.
+//!
+//! The outputs are vectors of neighbouring columns. A panel of up to [`PANEL`] of them is computed for a few rows at a
+//! time, so that their sums stay in registers while the panel's weights stream from the cache.
+
+use pulp::Simd;
+
+use super::aligned::Aligned;
+
+/// Vectors of columns that are computed together.
+const PANEL: usize = 3;
+/// Terms that are added one after the other. Longer sums are made of blocks, to keep float32's digits.
+const BLOCK: usize = 32;
+
+/// A layer's weights in the order in which tiles read them.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    inputs: usize,
+    outputs: usize,
+    lanes: usize,
+    /// For each panel, for each input, the weights of the panel's columns.
+    weights: Aligned,
+    bias: Aligned,
+}
+
+/// The rows of a matrix: the first numbers of every `stride` ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
+}
+
+impl Rows<'_> {
+    /// Number of rows; the last one may lack what follows its own numbers.
+    pub(crate) fn count(&self) -> usize {
+        self.values.len().div_ceil(self.stride)
+    }
+}
+
+impl Layer {
+    /// Room for a layer, for vectors of `lanes` numbers.
+    pub(crate) fn new(inputs: usize, outputs: usize, lanes: usize) -> Self {
+        let columns = outputs.next_multiple_of(lanes);
+        let (weights, bias) = (Aligned::zeros(inputs * columns), Aligned::zeros(columns));
+        Self { inputs, outputs, lanes, weights, bias }
+    }
+
+    /// Columns of a row of outputs in a tile: whole vectors.
+    pub(crate) fn columns(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Packs a weight and a bias.
+    ///
+    /// # Shapes
+    /// weight `[outputs, inputs]`, bias `[outputs]`
+    pub(crate) fn pack(&mut self, weight: &[f32], bias: Option<&[f32]>) {
+        let inputs = self.inputs;
+        self.pack_with(|row, input| weight[row * inputs + input]);
+        if let Some(bias) = bias {
+            self.bias.as_mut()[..self.outputs].copy_from_slice(bias);
+        }
+    }
+
+    /// Packs the layer as it acts on γ ⊙ x + β: its weight is W·diag(γ), its bias b + W β.
+    ///
+    /// # Shapes
+    /// weight `[outputs, inputs]`, bias `[outputs]`, γ and β `[inputs]`
+    pub(crate) fn pack_film(
+        &mut self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        (gamma, beta): (&[f32], &[f32]),
+    ) {
+        let inputs = self.inputs;
+        self.pack_with(|row, input| weight[row * inputs + input] * gamma[input]);
+        let biases = self.bias.as_mut();
+        for (output, row) in weight.chunks_exact(inputs).enumerate() {
+            let shift: f32 = row.iter().zip(beta).map(|(w, b)| w * b).sum();
+            biases[output] = bias.map_or(0.0, |bias| bias[output]) + shift;
+        }
+    }
+
+    /// Packs the transpose of a weight times diag(γ), without a bias: what takes gradients of its outputs to those of its
+    /// inputs.
+    ///
+    /// # Shapes
+    /// weight `[inputs, outputs]`, γ `[outputs]`
+    pub(crate) fn pack_transposed(&mut self, weight: &[f32], gamma: Option<&[f32]>) {
+        let outputs = self.outputs;
+        match gamma {
+            Some(gamma) => self.pack_with(|row, input| weight[input * outputs + row] * gamma[row]),
+            None => self.pack_with(|row, input| weight[input * outputs + row]),
+        }
+    }
+
+    /// Packs the weight `weight(output, input)`.
+    fn pack_with(&mut self, weight: impl Fn(usize, usize) -> f32) {
+        let panel = PANEL * self.lanes;
+        let columns = self.columns();
+        for first in (0..columns).step_by(panel) {
+            let width = panel.min(columns - first);
+            let packed = &mut self.weights.as_mut()[first * self.inputs..][..width * self.inputs];
+            let outputs = width.min(self.outputs - first);
+            for start in (0..outputs).step_by(GROUP) {
+                let group = GROUP.min(outputs - start);
+                for (input, packed) in packed.chunks_exact_mut(width).enumerate() {
+                    for (place, packed) in packed[start..start + group].iter_mut().enumerate() {
+                        *packed = weight(first + start + place, input);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Computes the outputs of each row of `x` into rows of `row` numbers: [`columns`](Self::columns), or the
+    /// number of outputs where they are to stand close together.
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(&self, simd: S, x: Rows<'_>, out: &mut [f32], row: usize) {
+        let vectors = self.columns() / self.lanes;
+        let weights = S::as_simd_f32s(self.weights.as_ref()).0;
+        let bias = S::as_simd_f32s(self.bias.as_ref()).0;
+        for first in (0..vectors).step_by(PANEL) {
+            let count = PANEL.min(vectors - first);
+            let panel = Panel {
+                weights: &weights[first * self.inputs..][..count * self.inputs],
+                bias: &bias[first..first + count],
+                columns: first * self.lanes..row.min((first + count) * self.lanes),
+                row,
+            };
+            match count {
+                1 => panel.apply::<S, 1>(simd, x, out),
+                2 => panel.apply::<S, 2>(simd, x, out),
+                _ => panel.apply::<S, PANEL>(simd, x, out),
+            }
+        }
+    }
+}
+
+/// Rows of a weight that are packed side by side.
+const GROUP: usize = 4;
+
+/// The part of a layer that gives some neighbouring columns.
+struct Panel<'a, V> {
+    weights: &'a [V],
+    bias: &'a [V],
+    columns: std::ops::Range<usize>,
+    /// Columns of a row of outputs, all panels'.
+    row: usize,
+}
+
+impl<V: Copy> Panel<'_, V> {
+    #[inline(always)]
+    fn apply<S: Simd<f32s = V>, const N: usize>(&self, simd: S, x: Rows<'_>, out: &mut [f32]) {
+        if S::REGISTER_COUNT >= 32 {
+            self.in_groups::<S, N, 8>(simd, x, out);
+        } else {
+            self.in_groups::<S, N, 4>(simd, x, out);
+        }
+    }
+
+    /// M rows at a time, and those that are left one by one.
+    #[inline(always)]
+    fn in_groups<S: Simd<f32s = V>, const N: usize, const M: usize>(
+        &self,
+        simd: S,
+        x: Rows<'_>,
+        out: &mut [f32],
+    ) {
+        let groups = x.values.chunks(M * x.stride).zip(out.chunks_mut(M * self.row));
+        for (values, out) in groups {
+            if out.len() == M * self.row {
+                self.group::<S, N, M>(simd, Rows { values, ..x }, out);
+                continue;
+            }
+            for (values, out) in values.chunks(x.stride).zip(out.chunks_exact_mut(self.row)) {
+                self.group::<S, N, 1>(simd, Rows { values, ..x }, out);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn group<S: Simd<f32s = V>, const N: usize, const M: usize>(
+        &self,
+        simd: S,
+        x: Rows<'_>,
+        out: &mut [f32],
+    ) {
+        let blocks = self.weights.len().div_ceil(BLOCK * N);
+        for (block, weights) in self.weights.chunks(BLOCK * N).enumerate() {
+            let x: [&[f32]; M] = std::array::from_fn(|m| &x.values[m * x.stride + block * BLOCK..]);
+            let sums = sums::<S, N, M>(simd, x, weights);
+            for (sums, out) in sums.iter().zip(out.chunks_exact_mut(self.row)) {
+                let (whole, rest) = S::as_mut_simd_f32s(&mut out[self.columns.clone()]);
+                let join = |n: usize, before: V| {
+                    let sum = if block == 0 { sums[n] } else { simd.add_f32s(before, sums[n]) };
+                    if block + 1 == blocks { simd.add_f32s(sum, self.bias[n]) } else { sum }
+                };
+                for (n, out) in whole.iter_mut().enumerate() {
+                    *out = join(n, *out);
+                }
+                if !rest.is_empty() {
+                    let sum = join(whole.len(), simd.partial_load_f32s(rest));
+                    simd.partial_store_f32s(rest, sum);
+                }
+            }
+        }
+    }
+}
+
+/// N vectors of outputs of M rows: Σ x · weights.
+#[inline(always)]
+fn sums<S: Simd, const N: usize, const M: usize>(
+    simd: S,
+    x: [&[f32]; M],
+    weights: &[S::f32s],
+) -> [[S::f32s; N]; M] {
+    let inputs = weights.len() / N;
+    let x: [&[f32]; M] = std::array::from_fn(|m| &x[m][..inputs]);
+    let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    for (k, weights) in weights.chunks_exact(N).enumerate() {
+        for (x, sums) in x.iter().zip(&mut sums) {
+            let factor = simd.splat_f32s(x[k]);
+            for (sum, weight) in sums.iter_mut().zip(weights) {
+                *sum = simd.mul_add_e_f32s(factor, *weight, *sum);
+            }
+        }
+    }
+    sums
+}

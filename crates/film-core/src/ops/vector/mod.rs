@@ -1,0 +1,35 @@
+//! Building blocks of fused operations on the CPU in float32: layers over tiles of rows that stay in the cache.
+//!
+//! Written against [`pulp`]'s vectors, which are AVX-512, AVX2, NEON or plain code, whichever the processor has, chosen
+//! at run time. A row's numbers depend on the processor alone: not on the number of rows, tiles or threads.
+
+mod aligned;
+mod gelu;
+mod layer;
+mod outer;
+mod sine;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use pulp::{Arch, Simd, WithSimd};
+
+pub(crate) use aligned::Aligned;
+pub(crate) use gelu::{gelu, gelu_slope};
+pub(crate) use layer::{Layer, Rows};
+pub(crate) use outer::{add_outer, add_rows};
+pub(crate) use sine::{Wave, wave};
+
+/// Rows of a tile. Its activations and a panel of weights fit into the first cache.
+pub(crate) const TILE: usize = 32;
+
+/// float32 numbers of a vector.
+pub(crate) fn lanes(arch: Arch) -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    arch.dispatch(Lanes)
+}

@@ -1,0 +1,216 @@
+//! A kernel times a window that is a product of windows along its axes: in candle's operations, and fused on the CPU.
+
+use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
+
+use super::{fused, slice, threads, with_slices, zeros};
+use crate::error::Result;
+
+/// kernel\[b, i, j, …, c\] · windows₀\[i, c\] · windows₁\[j, c\] · …
+///
+/// # Shapes
+/// kernel `[B, *G, C]`, windows, one for each axis, `[Gᵢ, C]` → `[B, *G, C]`
+pub(crate) fn apply_windows(kernel: &Tensor, windows: &[Tensor]) -> Result<Tensor> {
+    if !fused(kernel) {
+        return plain(kernel, windows);
+    }
+    let (kernel, joint) = (kernel.contiguous()?, Tensor::cat(windows, 0)?);
+    let operation = Windows { sides: kernel.dims()[1..=windows.len()].to_vec() };
+    if kernel.track_op() || joint.track_op() {
+        return Ok(kernel.apply_op2(&joint, operation)?);
+    }
+    let shape = kernel.shape().clone();
+    with_slices(&[kernel, joint], |slices| {
+        let masked = operation.forward(slices[0], slices[1]);
+        Ok(Tensor::from_vec(masked, shape, &Device::Cpu)?)
+    })
+}
+
+fn plain(kernel: &Tensor, windows: &[Tensor]) -> Result<Tensor> {
+    let mut window: Option<Tensor> = None;
+    for (axis, factor) in windows.iter().enumerate() {
+        let mut shape = vec![1; kernel.rank()];
+        (shape[axis + 1], shape[kernel.rank() - 1]) = factor.dims2()?;
+        let factor = factor.reshape(shape)?;
+        window = Some(match window {
+            Some(window) => window.broadcast_mul(&factor)?,
+            None => factor,
+        });
+    }
+    Ok(match window {
+        Some(window) => kernel.broadcast_mul(&window)?,
+        None => kernel.clone(),
+    })
+}
+
+/// The fused operation, of the kernel and the windows of all axes, one after the other.
+struct Windows {
+    /// Points of each axis.
+    sides: Vec<usize>,
+}
+
+/// Points that are a task of their own, or summed one after the other: fixed, so that threads change no bit.
+const CHUNK: usize = 256;
+
+impl Windows {
+    fn points(&self) -> usize {
+        self.sides.iter().product()
+    }
+
+    /// The rows of the windows that meet in a point.
+    fn rows(&self, mut point: usize) -> impl Iterator<Item = usize> {
+        let mut below = self.points();
+        let mut first = 0;
+        self.sides.iter().map(move |side| {
+            below /= side;
+            let row = first + point / below;
+            (point, first) = (point % below, first + side);
+            row
+        })
+    }
+
+    fn channels(&self, windows: &[f32]) -> usize {
+        windows.len() / self.sides.iter().sum::<usize>().max(1)
+    }
+
+    /// # Shapes
+    /// kernel `[B, *G, C]`, windows `[ΣGᵢ, C]` → `[B, *G, C]`
+    fn forward(&self, kernel: &[f32], windows: &[f32]) -> Vec<f32> {
+        let (points, channels) = (self.points(), self.channels(windows));
+        let mut masked = zeros(kernel.len());
+        if masked.is_empty() {
+            return masked;
+        }
+        let chunk = CHUNK * channels;
+        let tasks = kernel.chunks(chunk).zip(masked.chunks_mut(chunk)).enumerate().collect();
+        threads::for_each(
+            kernel.len(),
+            tasks,
+            || (),
+            |(), (number, (kernel, masked))| {
+                let rows = kernel.chunks_exact(channels).zip(masked.chunks_exact_mut(channels));
+                for (index, (kernel, masked)) in rows.enumerate() {
+                    masked.copy_from_slice(kernel);
+                    for row in self.rows((number * CHUNK + index) % points) {
+                        multiply(masked, &windows[row * channels..][..channels]);
+                    }
+                }
+            },
+        );
+        masked
+    }
+
+    /// The gradients in kernel and windows.
+    fn backward(&self, kernel: &[f32], windows: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+        let (points, channels) = (self.points(), self.channels(windows));
+        let in_kernel = self.forward(gradient, windows);
+        let mut in_windows = vec![0.0; windows.len()];
+        if kernel.is_empty() {
+            return [in_kernel, in_windows];
+        }
+        let sample = points * channels;
+        let samples = kernel.chunks_exact(sample).zip(gradient.chunks_exact(sample)).collect();
+        let sums = threads::map(kernel.len(), samples, |(kernel, gradient)| {
+            let mut sums = vec![0.0; windows.len()];
+            let mut product = vec![0.0; channels];
+            let rows = kernel.chunks_exact(channels).zip(gradient.chunks_exact(channels));
+            for (point, (kernel, gradient)) in rows.enumerate() {
+                for own in self.rows(point) {
+                    product.copy_from_slice(gradient);
+                    multiply(&mut product, kernel);
+                    for row in self.rows(point).filter(|row| *row != own) {
+                        multiply(&mut product, &windows[row * channels..][..channels]);
+                    }
+                    let sums = &mut sums[own * channels..][..channels];
+                    sums.iter_mut().zip(&product).for_each(|(sum, product)| *sum += product);
+                }
+            }
+            sums
+        });
+        for sums in sums {
+            in_windows.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+        [in_kernel, in_windows]
+    }
+}
+
+fn multiply(values: &mut [f32], factors: &[f32]) {
+    values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+}
+
+impl CustomOp2 for Windows {
+    fn name(&self) -> &'static str {
+        "windows"
+    }
+
+    fn cpu_fwd(
+        &self,
+        kernel: &CpuStorage,
+        layout: &Layout,
+        windows: &CpuStorage,
+        windows_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let masked = self.forward(slice(kernel, layout)?, slice(windows, windows_layout)?);
+        Ok((CpuStorage::F32(masked), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        kernel: &Tensor,
+        windows: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let tensors = [kernel.clone(), windows.clone(), gradient.contiguous()?];
+        let [in_kernel, in_windows] =
+            with_slices(&tensors, |slices| Ok(self.backward(slices[0], slices[1], slices[2])))?;
+        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
+        Ok((Some(tensor(in_kernel, kernel)?), Some(tensor(in_windows, windows)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Var};
+
+    use super::*;
+
+    fn random(shape: &[usize]) -> Var {
+        Var::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn fused_and_plain_agree_in_values_and_gradients() {
+        for (batch, sides, channels) in
+            [(1, vec![5], 1), (2, vec![4, 7], 3), (3, vec![2, 1, 3], 17), (40, vec![29, 27], 20)]
+        {
+            let kernel = random(&[&[batch], sides.as_slice(), &[channels]].concat());
+            let windows: Vec<Var> = sides.iter().map(|side| random(&[*side, channels])).collect();
+            let factors: Vec<Tensor> = windows.iter().map(|w| w.as_tensor().clone()).collect();
+            let weights = random(kernel.dims());
+            let results = [plain, apply_windows].map(|way| {
+                let masked = way(&kernel, &factors).unwrap();
+                let loss = (&masked * weights.as_tensor()).unwrap().sum_all().unwrap();
+                let gradients = loss.backward().unwrap();
+                let all = std::iter::once(&kernel).chain(&windows);
+                let all = all.map(|var| gradients.get(var).unwrap().clone());
+                std::iter::once(masked).chain(all).collect::<Vec<_>>()
+            });
+            for (plain, fused) in results[0].iter().zip(&results[1]) {
+                let gap = (plain - fused).unwrap().abs().unwrap().max_all().unwrap();
+                let size = plain.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+                assert!(gap.to_scalar::<f32>().unwrap() <= 2e-6 * size, "{sides:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_samples_and_other_dtypes() {
+        let windows = [random(&[3, 2]).as_tensor().clone()];
+        let none = Tensor::zeros((0, 3, 2), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(apply_windows(&none, &windows).unwrap().dims(), [0, 3, 2]);
+        let windows = [windows[0].to_dtype(DType::F64).unwrap()];
+        let kernel = Tensor::ones((1, 3, 2), DType::F64, &Device::Cpu).unwrap();
+        let masked = apply_windows(&kernel, &windows).unwrap();
+        assert_eq!(masked.dtype(), DType::F64);
+    }
+}
