@@ -40,6 +40,8 @@
 //!   than 1e-6 of the largest |value|, in float64 by no more than 1e-12. SIREN kernels multiply what
 //!   rounding leaves: theirs differ in float32 by no more than twice what PyTorch's do, on each of the
 //!   fixtures, and in float64 by no more than 1e-10.
+//! - On the CPU in float32 the generator and the kernels are computed by fused operations. A sample's numbers do not depend
+//!   on the batch it stands in, nor on the number of threads.
 //! - GELU is the exact one, x · Φ(x), not the tanh approximation.
 //! - A fresh module depends on the seed and the tensors' names alone: see [`init`].
 
