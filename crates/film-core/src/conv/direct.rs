@@ -16,6 +16,11 @@ const TILE: usize = 14;
 /// terms loses up to n/2 units in the last place.
 const TERMS: usize = 128;
 
+/// Outputs of an axis that are summed at once: as equal parts of it as can be.
+pub(super) fn tile(output: usize) -> usize {
+    output.div_ceil(output.div_ceil(TILE))
+}
+
 /// The sums over a grid, apart from the numbers.
 #[derive(Debug)]
 pub(super) struct Direct {
@@ -32,7 +37,7 @@ impl Direct {
     /// Prepares the sums over `axes`, which must not wrap.
     pub(super) fn new(mut axes: Vec<Axis>) -> Option<Self> {
         let last = axes.pop()?;
-        let tile = last.output.div_ceil(last.output.div_ceil(TILE));
+        let tile = tile(last.output);
         let mut sums = Self { outer: axes, last, tile, before: 0, after: 0 };
         for first in (0..sums.last.output).step_by(tile) {
             let count = tile.min(sums.last.output - first);
