@@ -15,7 +15,7 @@ use crate::error::Result;
 const DENSE: usize = 128;
 /// The longest factor of an axis that is split.
 const FACTOR: usize = 64;
-/// Complex numbers in the spectra of a chunk of channels.
+/// Complex numbers in the spectra of a chunk of samples and channels.
 const CHUNK: usize = 1 << 23;
 
 /// Real and imaginary part.
@@ -25,12 +25,28 @@ struct Complex {
     im: Tensor,
 }
 
-/// The transform of one axis.
+/// The transform of one axis, with its tables.
 #[derive(Debug)]
 struct AxisTransform {
     axis: Axis,
-    /// Whose product is the transform's length; one factor where it is not split.
-    factors: Vec<usize>,
+    length: usize,
+    /// One for each factor of the length.
+    levels: Vec<Level>,
+    /// The same for the way back.
+    inverse_levels: Vec<Level>,
+    /// `[F, output]`: the way back of an axis that is not split, cropped, rolled and scaled.
+    window: Option<Complex>,
+}
+
+/// The transform of one factor, behind which the factors of `inner` follow.
+#[derive(Debug)]
+struct Level {
+    factor: usize,
+    inner: usize,
+    /// `[factor, factor]`
+    waves: Complex,
+    /// `[inner, factor]`, where something follows.
+    twiddles: Option<Complex>,
 }
 
 /// The convolution over `axes`.
@@ -38,21 +54,59 @@ struct AxisTransform {
 /// # Shapes
 /// signal `[B, C, *N]`, kernel `[1 or B, C, *K]` → `[B, C, *N]`
 pub(super) fn convolve(signal: &Tensor, kernel: &Tensor, axes: Vec<Axis>) -> Result<Tensor> {
-    let transforms: Vec<AxisTransform> = axes.into_iter().map(AxisTransform::new).collect();
-    let points: usize = transforms.iter().map(AxisTransform::length).product();
-    let (batch, channels) = (signal.dim(0)?, signal.dim(1)?);
-    let chunk = (CHUNK / (batch.max(1) * points)).clamp(1, channels.max(1));
-    let parts = (0..channels).step_by(chunk).map(|start| {
-        let count = chunk.min(channels - start);
-        let (signal, kernel) = (signal.narrow(1, start, count)?, kernel.narrow(1, start, count)?);
-        let lengths =
-            |of: fn(&AxisTransform) -> usize| transforms.iter().map(of).collect::<Vec<_>>();
-        let signal = extend(&signal, &transforms)?;
-        let signal = forward(&signal, &transforms, &lengths(|axis| axis.axis.input.len()))?;
-        let kernel = forward(&kernel, &transforms, &lengths(|axis| axis.axis.kernel.len()))?;
-        inverse(&signal.times(&kernel)?, &transforms)
-    });
-    Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?)
+    let transforms = transforms(axes, signal)?;
+    let points = transforms.iter().map(|transform| transform.length).product();
+    in_chunks(signal, kernel, &transforms, chunk(signal.dim(0)?, signal.dim(1)?, points))
+}
+
+/// The transforms of `axes`, for tensors like that one. The last one is of real numbers.
+fn transforms(axes: Vec<Axis>, like: &Tensor) -> Result<Vec<AxisTransform>> {
+    let last = axes.len() - 1;
+    let axes = axes.into_iter().enumerate();
+    axes.map(|(index, axis)| AxisTransform::new(axis, index == last, like)).collect()
+}
+
+/// How many samples and channels are computed at once: at least one each.
+fn chunk(batch: usize, channels: usize, points: usize) -> (usize, usize) {
+    let planes = (CHUNK / points).max(1);
+    let channels = planes.clamp(1, channels.max(1));
+    ((planes / channels).clamp(1, batch.max(1)), channels)
+}
+
+/// The convolution, so many samples and channels at once.
+fn in_chunks(
+    signal: &Tensor,
+    kernel: &Tensor,
+    transforms: &[AxisTransform],
+    (samples, channels): (usize, usize),
+) -> Result<Tensor> {
+    let lengths = |of: fn(&Axis) -> usize| -> Vec<usize> {
+        transforms.iter().map(|transform| of(&transform.axis)).collect()
+    };
+    let (inputs, points) = (lengths(|axis| axis.input.len()), lengths(|axis| axis.kernel.len()));
+    let spectra = |kernel: &Tensor| forward(kernel, transforms, &points);
+    let mut planes = vec![];
+    for (first, count) in parts(signal.dim(1)?, channels) {
+        let (signal, kernel) = (signal.narrow(1, first, count)?, kernel.narrow(1, first, count)?);
+        let shared = if kernel.dim(0)? == 1 { Some(spectra(&kernel)?) } else { None };
+        let mut rows = vec![];
+        for (first, count) in parts(signal.dim(0)?, samples) {
+            let signal = extend(&signal.narrow(0, first, count)?, transforms)?;
+            let signal = forward(&signal, transforms, &inputs)?;
+            let product = match &shared {
+                Some(kernel) => signal.times(kernel)?,
+                None => signal.times(&spectra(&kernel.narrow(0, first, count)?)?)?,
+            };
+            rows.push(inverse(&product, transforms)?);
+        }
+        planes.push(Tensor::cat(&rows, 0)?);
+    }
+    Ok(Tensor::cat(&planes, 1)?)
+}
+
+/// Parts of `length`, each by its first place and its size.
+fn parts(length: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..length).step_by(size).map(move |first| (first, size.min(length - first)))
 }
 
 /// Continues the signal where an axis was unrolled.
@@ -108,6 +162,10 @@ impl Complex {
         Ok(Self { re: of(&self.re)?, im: of(&self.im)? })
     }
 
+    fn conjugate(&self) -> Result<Self> {
+        Ok(Self { re: self.re.clone(), im: self.im.neg()? })
+    }
+
     fn times(&self, other: &Self) -> Result<Self> {
         let product = |a: &Tensor, b: &Tensor| a.broadcast_mul(b);
         Ok(Self {
@@ -153,73 +211,91 @@ fn waves(
 }
 
 impl AxisTransform {
-    fn new(axis: Axis) -> Self {
-        if let Some(period) = axis.period {
-            if let Some(factors) = factors_of(period) {
-                return Self { axis, factors };
+    fn new(axis: Axis, real: bool, like: &Tensor) -> Result<Self> {
+        let (axis, factors) = match axis.period.map(factors_of) {
+            Some(Some(factors)) => (axis, factors),
+            _ => {
+                let axis = axis.unrolled();
+                let factors = factors_above(axis.least_transform());
+                (axis, factors)
             }
-            return Self::new(axis.unrolled());
+        };
+        let length = factors.iter().product();
+        let mut inner = length;
+        let levels = factors.into_iter().map(|factor| {
+            inner /= factor;
+            Level::new(factor, inner, like)
+        });
+        let levels = levels.collect::<Result<Vec<_>>>()?;
+        let inverse_levels = levels.iter().map(Level::conjugate).collect::<Result<_>>()?;
+        let split = levels.len() > 1;
+        let mut this = Self { axis, length, levels, inverse_levels, window: None };
+        if !split {
+            this.window = Some(this.window_of(if real { this.kept() } else { length }, like)?);
         }
-        let factors = factors_above(axis.least_transform());
-        Self { axis, factors }
+        Ok(this)
     }
 
-    fn length(&self) -> usize {
-        self.factors.iter().product()
+    fn split(&self) -> bool {
+        self.levels.len() > 1
     }
 
     /// Frequencies that are kept of a real signal: half of them, unless the axis is split.
     fn kept(&self) -> usize {
-        if self.factors.len() == 1 { self.length() / 2 + 1 } else { self.length() }
+        if self.split() { self.length } else { self.length / 2 + 1 }
+    }
+
+    /// `[frequencies, output]`: from so many frequencies to the output's places, divided by the length. Where there are
+    /// only half of them, every one but the first, and the middle one of an even length, stands for two.
+    fn window_of(&self, frequencies: usize, like: &Tensor) -> Result<Complex> {
+        let (length, shift) = (self.length, self.axis.shift);
+        let phase = |k: usize, n: usize| k * ((n + shift) % length);
+        let waves = waves((frequencies, self.axis.output), phase, length, 1.0, like)?;
+        let alone = |k: usize| frequencies == length || k == 0 || 2 * k == length;
+        let weight = |k: usize| if alone(k) { 1.0 } else { 2.0 } / length as f64;
+        let weights = (0..frequencies).map(weight).collect::<Vec<f64>>();
+        let weights = Tensor::new(weights, &Device::Cpu)?.to_dtype(like.dtype())?;
+        let weights = weights.to_device(like.device())?.reshape(((), 1))?;
+        waves.each(|waves| Ok(waves.broadcast_mul(&weights)?))
     }
 
     /// `[*, length]` → `[*, kept]`
     fn forward_real(&self, x: &Tensor, length: usize) -> Result<Complex> {
-        if self.factors.len() > 1 {
+        if self.split() {
             let x = Complex { re: x.clone(), im: x.zeros_like()? };
-            return split_forward(&x, length, &self.factors);
+            return split_forward(&x, length, &self.levels);
         }
-        let waves = waves((length, self.kept()), |n, k| n * k, self.length(), -1.0, x)?;
-        Ok(Complex { re: rows(x, &waves.re)?, im: rows(x, &waves.im)? })
+        let kept = self.kept();
+        self.levels[0].waves.each(|waves| rows(x, &corner(waves, length, kept)?))
     }
 
     /// `[*, length]` → `[*, F]`
     fn forward(&self, x: &Complex, length: usize) -> Result<Complex> {
-        split_forward(x, length, &self.factors)
+        split_forward(x, length, &self.levels)
     }
 
     /// `[*, F]` → `[*, output]`
     fn inverse(&self, x: &Complex) -> Result<Complex> {
-        let (length, shift) = (self.length(), self.axis.shift);
-        if self.factors.len() > 1 {
-            let x = split_inverse(x, &self.factors)?;
-            return x.each(|x| Ok((self.window(x)? / length as f64)?));
+        match &self.window {
+            Some(window) => x.matmul(window),
+            None => {
+                let x = split_inverse(x, &self.inverse_levels)?;
+                x.each(|x| Ok((self.crop(x)? / self.length as f64)?))
+            }
         }
-        let phase = |k: usize, n: usize| k * ((n + shift) % length);
-        let waves = waves((length, self.axis.output), phase, length, 1.0, &x.re)?;
-        x.matmul(&waves)?.each(|x| Ok((x / length as f64)?))
     }
 
     /// `[*, kept]` → `[*, output]`
     fn inverse_real(&self, x: &Complex) -> Result<Tensor> {
-        if self.factors.len() > 1 {
-            return Ok(self.inverse(x)?.re);
+        match &self.window {
+            Some(window) => Ok((rows(&x.re, &window.re)? - rows(&x.im, &window.im)?)?),
+            None => Ok(self.inverse(x)?.re),
         }
-        let (length, shift) = (self.length(), self.axis.shift);
-        let phase = |k: usize, n: usize| k * ((n + shift) % length);
-        let waves = waves((self.kept(), self.axis.output), phase, length, 1.0, &x.re)?;
-        // Every frequency but the first, and the middle one of an even length, stands for two.
-        let weight = |k: usize| if k == 0 || 2 * k == length { 1.0 } else { 2.0 };
-        let weights = (0..self.kept()).map(|k| weight(k) / length as f64).collect::<Vec<_>>();
-        let weights = Tensor::new(weights, &Device::Cpu)?.to_dtype(x.re.dtype())?;
-        let weights = weights.to_device(x.re.device())?.reshape(((), 1))?;
-        let waves = waves.each(|waves| Ok(waves.broadcast_mul(&weights)?))?;
-        Ok((rows(&x.re, &waves.re)? - rows(&x.im, &waves.im)?)?)
     }
 
     /// The output's places among all of the transform's.
-    fn window(&self, x: &Tensor) -> Result<Tensor> {
-        let (length, output) = (self.length(), self.axis.output);
+    fn crop(&self, x: &Tensor) -> Result<Tensor> {
+        let (length, output) = (self.length, self.axis.output);
         let shift = self.axis.shift % length;
         let until_end = output.min(length - shift);
         let first = x.narrow(D::Minus1, shift, until_end)?;
@@ -230,46 +306,56 @@ impl AxisTransform {
     }
 }
 
-/// `[*, length]` → `[*, F]`, in the factors' order, with zeros behind `length`.
-fn split_forward(x: &Complex, length: usize, factors: &[usize]) -> Result<Complex> {
-    let (first, rest) = (factors[0], &factors[1..]);
-    let inner: usize = rest.iter().product();
-    if rest.is_empty() {
-        return x.matmul(&waves((length, first), |n, k| n * k, first, -1.0, &x.re)?);
+impl Level {
+    fn new(factor: usize, inner: usize, like: &Tensor) -> Result<Self> {
+        let table = |rows, length| waves((rows, factor), |n, k| n * k, length, -1.0, like);
+        let twiddles = if inner > 1 { Some(table(inner, inner * factor)?) } else { None };
+        Ok(Self { factor, inner, waves: table(factor, factor)?, twiddles })
     }
-    let taken = length.div_ceil(inner);
+
+    fn conjugate(&self) -> Result<Self> {
+        let twiddles = self.twiddles.as_ref().map(Complex::conjugate).transpose()?;
+        Ok(Self { waves: self.waves.conjugate()?, twiddles, ..*self })
+    }
+}
+
+/// The first rows and columns of a table.
+fn corner(table: &Tensor, rows: usize, columns: usize) -> Result<Tensor> {
+    Ok(table.narrow(0, 0, rows)?.narrow(1, 0, columns)?.contiguous()?)
+}
+
+/// `[*, a, b]` → `[*, b, a]`
+fn turned(x: &Tensor) -> Result<Tensor> {
+    Ok(x.transpose(D::Minus1, D::Minus2)?.contiguous()?)
+}
+
+/// `[*, length]` → `[*, F]`, in the factors' order, with zeros behind `length`.
+fn split_forward(x: &Complex, length: usize, levels: &[Level]) -> Result<Complex> {
+    let Level { factor, inner, waves, twiddles } = &levels[0];
+    let taken = length.div_ceil(*inner);
+    let waves = waves.each(|waves| corner(waves, taken, *factor))?;
+    let Some(twiddles) = twiddles else { return x.matmul(&waves) };
     let leading = x.re.dims()[..x.re.rank() - 1].to_vec();
-    let grid = |a: usize, b: usize| [leading.as_slice(), &[a, b]].concat();
+    let grid = |last: &[usize]| [leading.as_slice(), last].concat();
     let x = x.each(|x| {
         let x = x.pad_with_zeros(D::Minus1, 0, taken * inner - length)?;
-        Ok(x.reshape(grid(taken, inner))?.transpose(D::Minus1, D::Minus2)?.contiguous()?)
+        turned(&x.reshape(grid(&[taken, *inner]))?)
     })?;
-    let x = x.matmul(&waves((taken, first), |n, k| n * k, first, -1.0, &x.re)?)?;
-    let twiddles = waves((inner, first), |n, k| n * k, first * inner, -1.0, &x.re)?;
-    let x = x.times(&twiddles)?;
-    let x = x.each(|x| Ok(x.transpose(D::Minus1, D::Minus2)?.contiguous()?))?;
-    let x = split_forward(&x, inner, rest)?;
-    x.each(|x| Ok(x.reshape([leading.as_slice(), &[first * inner]].concat())?))
+    let x = x.matmul(&waves)?.times(twiddles)?.each(turned)?;
+    let x = split_forward(&x, *inner, &levels[1..])?;
+    x.each(|x| Ok(x.reshape(grid(&[factor * inner]))?))
 }
 
 /// `[*, F]`, in the factors' order, → `[*, length]`, not scaled.
-fn split_inverse(x: &Complex, factors: &[usize]) -> Result<Complex> {
-    let (first, rest) = (factors[0], &factors[1..]);
-    let inner: usize = rest.iter().product();
-    if rest.is_empty() {
-        return x.matmul(&waves((first, first), |k, n| n * k, first, 1.0, &x.re)?);
-    }
+fn split_inverse(x: &Complex, levels: &[Level]) -> Result<Complex> {
+    let Level { factor, inner, waves, twiddles } = &levels[0];
+    let Some(twiddles) = twiddles else { return x.matmul(waves) };
     let leading = x.re.dims()[..x.re.rank() - 1].to_vec();
-    let x = x.each(|x| Ok(x.reshape([leading.as_slice(), &[first, inner]].concat())?))?;
-    let x = split_inverse(&x, rest)?;
-    let twiddles = waves((first, inner), |k, n| n * k, first * inner, 1.0, &x.re)?;
-    let x = x.times(&twiddles)?;
-    let x = x.each(|x| Ok(x.transpose(D::Minus1, D::Minus2)?.contiguous()?))?;
-    let x = x.matmul(&waves((first, first), |k, n| n * k, first, 1.0, &x.re)?)?;
-    x.each(|x| {
-        let x = x.transpose(D::Minus1, D::Minus2)?.contiguous()?;
-        Ok(x.reshape([leading.as_slice(), &[first * inner]].concat())?)
-    })
+    let grid = |last: &[usize]| [leading.as_slice(), last].concat();
+    let x = x.each(|x| Ok(x.reshape(grid(&[*factor, *inner]))?))?;
+    let x = split_inverse(&x, &levels[1..])?.each(turned)?;
+    let x = x.times(twiddles)?.matmul(waves)?;
+    x.each(|x| Ok(turned(x)?.reshape(grid(&[factor * inner]))?))
 }
 
 /// Factors whose product is `length`, none of them long; `None` if it has a long prime factor.
@@ -313,6 +399,7 @@ fn factors_above(least: usize) -> Vec<usize> {
 mod tests {
     use candle_core::DType;
 
+    use super::super::axis::{Boundary, Kind};
     use super::*;
 
     #[test]
@@ -336,5 +423,30 @@ mod tests {
     fn dtype_and_device_are_the_operands() {
         let x = Tensor::ones((2, 3), DType::F64, &Device::Cpu).unwrap();
         assert_eq!(waves((2, 2), |a, b| a * b, 4, 1.0, &x).unwrap().re.dtype(), DType::F64);
+    }
+
+    #[test]
+    fn chunks_are_bounded_and_give_the_same() {
+        for (batch, channels, points) in
+            [(1, 64, 1 << 21), (4096, 3, 1 << 14), (7, 5, 100), (2, 2, 1 << 30), (0, 0, 9)]
+        {
+            let (samples, count) = chunk(batch, channels, points);
+            assert!(samples >= 1 && count >= 1);
+            assert!(samples * count * points <= CHUNK || (samples, count) == (1, 1));
+        }
+        let random = |shape: &[usize]| Tensor::rand(-1f64, 1.0, shape, &Device::Cpu).unwrap();
+        let axes = [(Boundary::Zero, 9, 17), (Boundary::Circular, 134, 7)];
+        let axes = axes
+            .map(|(boundary, length, points)| Axis::new(Kind::Output, boundary, length, points));
+        let signal = random(&[5, 3, 9, 134]);
+        let transforms = transforms(axes.into(), &signal).unwrap();
+        for kernel in [random(&[1, 3, 17, 7]), random(&[5, 3, 17, 7])] {
+            let all = in_chunks(&signal, &kernel, &transforms, (5, 3)).unwrap();
+            for chunk in [(1, 1), (2, 2), (4, 3), (5, 1)] {
+                let parts = in_chunks(&signal, &kernel, &transforms, chunk).unwrap();
+                let gap = (parts - &all).unwrap().abs().unwrap().max_all().unwrap();
+                assert!(gap.to_scalar::<f64>().unwrap() < 1e-12, "{chunk:?}");
+            }
+        }
     }
 }
