@@ -1,7 +1,7 @@
 //! An image classifier of HyenaND blocks, written with candle_nn's layers and film-core's modules.
 //!
-//! Images of at least 2×2 patches. Tokens are the patches, a class token, register tokens and padding; a block mixes them as a grid of
-//! `columns` a row with a long convolution, whose kernel depends on the image by way of the registers.
+//! Tokens are the patches, a class token, register tokens and padding; a block mixes them as a grid of `columns` a row
+//! with a long convolution, whose kernel depends on the image by way of the registers.
 
 use candle_core::{D, IndexOp, Module, Tensor};
 use candle_nn::{Linear, VarBuilder, linear_no_bias};
@@ -76,14 +76,20 @@ struct Mixer {
 }
 
 impl Mixer {
-    fn new(channels: usize, conv: &CKConvConfig, vb: VarBuilder) -> Result<Self> {
+    fn new(config: &Config, conv: &CKConvConfig, vb: VarBuilder) -> Result<Self> {
+        let channels = config.channels;
         let vb = vb.pp("sequence_mixer.inner_mixer");
         let mixer = vb.pp("mixer");
         let short = mixer.get((3 * channels, 1, 3, 3), "short_conv.weight")?;
+        // PyTorch's convolution does not flip its kernel; ours does: flip it here.
+        let mut short = short.flip(&[2, 3])?.permute((1, 2, 3, 0))?;
+        if config.columns() == 1 {
+            // Nothing but padding stands beside a lone column.
+            short = short.narrow(2, 1, 1)?;
+        }
         Ok(Self {
             qkv: linear_no_bias(channels, 3 * channels, vb.pp("qkv_proj"))?,
-            // PyTorch's convolution does not flip its kernel; ours does: flip it here.
-            short: short.flip(&[2, 3])?.permute((1, 2, 3, 0))?.contiguous()?,
+            short: short.contiguous()?,
             inner_norm: Rms::new(channels, mixer.pp("pixelhyena_norm"))?,
             conv: CKConvNd::new(conv, mixer.pp("global_conv"))?,
             output_norm: Rms::new(channels, mixer.pp("output_norm"))?,
@@ -124,7 +130,7 @@ impl Block {
         Ok(Self {
             input_norm: Rms::new(channels, vb.pp("input_norm"))?,
             pooling: RegisterPooling::new(&pooling, vb.pp("register_pooling"))?,
-            mixer: Mixer::new(channels, conv, vb.clone())?,
+            mixer: Mixer::new(config, conv, vb.clone())?,
             grn: (vb.get(channels, "grn.gamma")?, vb.get(channels, "grn.beta")?),
             scales: (vb.get(channels, "ls_attn.gamma")?, vb.get(channels, "ls_mlp.gamma")?),
             mlp_norm: Rms::new(channels, vb.pp("mlp_norm"))?,
@@ -200,8 +206,8 @@ impl Classifier {
         let (columns, patch, channels) = (self.columns, self.patch, self.patch_embed.dim(0)?);
         let side = columns * patch;
         let (batch, height, width, colours) = image.dims4()?;
-        if (height, width, colours) != (side, side, 3) {
-            let expected = format!("shape [B, {side}, {side}, 3]");
+        if batch == 0 || (height, width, colours) != (side, side, 3) {
+            let expected = format!("shape [B, {side}, {side}, 3], one image at least");
             return Err(Error::tensor("image", expected, format!("{:?}", image.dims())));
         }
         // A convolution whose stride is its width is a product with each patch.

@@ -1,8 +1,9 @@
 //! Which way is faster on the CPU, by a cost model.
 //!
-//! The constants are fitted to one thread's times on a processor with AVX2, over zero, causal and circular axes in one to
-//! three dimensions, with long and with short kernels; `cargo bench -p film-core --bench conv` shows how the choice
-//! does. Both ways are spread over the threads alike and gain alike from wider vectors, so only the ratio counts.
+//! The constants are fitted on a processor with AVX2 to the times of both ways over zero, causal and circular axes in one
+//! to three dimensions: to those of one thread, and above all to `cargo bench -p film-core --bench conv`, whose kernels
+//! are as long as their axes take; with short ones the slower way may be chosen where it takes up to 1.4 times as long.
+//! Both ways are spread over the threads alike and gain alike from wider vectors, so only the ratio counts.
 
 use super::Algorithm;
 use super::axis::Axis;
@@ -12,13 +13,13 @@ use super::fft;
 /// Nanoseconds for a multiplication and addition of the direct sum, in one channel.
 const PRODUCT: f64 = 0.022;
 /// Nanoseconds to begin a row of the input on a tile of outputs, in one channel.
-const TILE_ROW: f64 = 0.67;
+const TILE_ROW: f64 = 0.96;
 /// Nanoseconds for a point of a real transform, along the last axis.
-const REAL_POINT: f64 = 1.24;
+const REAL_POINT: f64 = 0.98;
 /// Nanoseconds to begin a real transform.
-const REAL_ROW: f64 = 23.0;
+const REAL_ROW: f64 = 20.7;
 /// Nanoseconds for a point of a complex transform, along another axis.
-const COMPLEX_POINT: f64 = 0.82;
+const COMPLEX_POINT: f64 = 0.53;
 
 /// The faster of the direct sum and the transforms, for blocks of `lanes` of the channels.
 pub(super) fn choose(axes: &[Axis], channels: usize, lanes: usize) -> Algorithm {
