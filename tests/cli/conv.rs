@@ -104,7 +104,7 @@ fn another_padding_has_another_cache_length() {
     for flags in [["--padding", "zero"].as_slice(), &["--causal"]] {
         let given = [&["conv", &case, "--input", &input], flags].concat();
         let text = refused_usage(&given);
-        assert!(text.contains("--l-cache: expected beside"), "{text}");
+        assert!(text.contains("--l-cache: expected with "), "{text}");
         conv(&[&given[1..], &["--l-cache", "9"]].concat());
     }
     conv(&[&case, "--input", &input, "--padding", "circular"]);

@@ -84,8 +84,8 @@ fn images_of_one_patch_have_only_padding_beside_it() {
 #[test]
 fn images_that_do_not_fit_are_refused() {
     let classifier = lone_patch(1.0, 1.0);
-    for shape in [[0, 16, 16, 3], [2, 16, 17, 3]] {
-        let text = message(classifier.forward(&random("image", &shape, DType::F32)));
+    for shape in [[0, 16, 16, 3].as_slice(), &[2, 16, 17, 3], &[16, 16, 3]] {
+        let text = message(classifier.forward(&random("image", shape, DType::F32)));
         let expected = "image: expected shape [B, 16, 16, 3], one image at least, found ";
         assert_eq!(text, format!("{expected}{shape:?}"));
     }

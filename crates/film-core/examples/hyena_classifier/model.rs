@@ -30,6 +30,11 @@ impl Config {
             let found = checkpoint.get(name).and_then(|tensor| tensor.shape.get(axis));
             found.copied().ok_or_else(|| Error::MissingTensor { tensor: name.into() })
         };
+        let patches = axis("pos_embed", 1)?;
+        if patches.isqrt().pow(2) != patches {
+            let expected = "a square number of positions on axis 1";
+            return Err(Error::tensor("pos_embed", expected, patches.to_string()));
+        }
         let settings = KernelSettings::from_json(&checkpoint.config()?.unwrap_or_default())?;
         let discovery = checkpoint.discover()?;
         let conv =
@@ -37,7 +42,7 @@ impl Config {
         Ok(Self {
             channels: axis("patch_embed.weight", 0)?,
             patch: axis("patch_embed.weight", 2)?,
-            patches: axis("pos_embed", 1)?,
+            patches,
             registers: axis("reg_token", 1)?,
             classes: axis("out_proj.weight", 0)?,
             feed_forward: axis("blocks.0.mlp.layer1.weight", 0)?,
@@ -205,11 +210,13 @@ impl Classifier {
     fn tokens(&self, image: &Tensor) -> Result<Tensor> {
         let (columns, patch, channels) = (self.columns, self.patch, self.patch_embed.dim(0)?);
         let side = columns * patch;
-        let (batch, height, width, colours) = image.dims4()?;
-        if batch == 0 || (height, width, colours) != (side, side, 3) {
-            let expected = format!("shape [B, {side}, {side}, 3], one image at least");
-            return Err(Error::tensor("image", expected, format!("{:?}", image.dims())));
-        }
+        let batch = match *image.dims() {
+            [batch, height, width, 3] if batch > 0 && (height, width) == (side, side) => batch,
+            ref found => {
+                let expected = format!("shape [B, {side}, {side}, 3], one image at least");
+                return Err(Error::tensor("image", expected, format!("{found:?}")));
+            }
+        };
         // A convolution whose stride is its width is a product with each patch.
         let patches = image.reshape(vec![batch, columns, patch, columns, patch, 3])?;
         let patches =

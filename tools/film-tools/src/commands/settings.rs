@@ -79,8 +79,8 @@ impl Padding {
             match (*before == Boundary::Circular, now == Boundary::Circular) {
                 (true, false) => {
                     let text = format!(
-                        "--l-cache: expected beside {now} padding, as config.json has the L_cache of a ring on axis \
-                         {axis}, about half of it"
+                        "--l-cache: expected with {now} padding on axis {axis}: the L_cache in config.json is that of \
+                         a ring, about half of it"
                     );
                     return Err(Usage(text).into());
                 }
