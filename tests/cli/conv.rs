@@ -1,10 +1,10 @@
 //! `conv` gives the numbers that PyTorch gave, in either layout, and says what does not fit.
 
 use candle_core::DType;
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 use crate::support::{
-    Named, cases, film_tools, fixture, refused, relative_error, report, safetensors,
+    Named, cases, film_tools, fixture, random, refused, relative_error, report, safetensors, save,
 };
 
 /// Convolves and reads back what was written.
@@ -83,6 +83,87 @@ fn flags_stand_in_for_a_config() {
     assert!(
         refusal.contains("model.safetensors: (root): the checkpoint does not tell fft_padding")
     );
+}
+
+/// A folder with the case's tensors and its config.json, changed.
+fn changed(case: &str, change: impl Fn(&mut serde_json::Value)) -> TempDir {
+    let (case, folder) = (fixture(case), tempdir().unwrap());
+    let model = "model.safetensors";
+    std::fs::copy(format!("{case}/{model}"), folder.path().join(model)).unwrap();
+    let config = std::fs::read(format!("{case}/config.json")).unwrap();
+    let mut config = serde_json::from_slice(&config).unwrap();
+    change(&mut config);
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn another_padding_has_another_cache_length() {
+    let case = fixture("ckconv/1d_circular");
+    let input = format!("{case}/io.safetensors:input");
+    for flags in [["--padding", "zero"].as_slice(), &["--causal"]] {
+        let given = [&["conv", &case, "--input", &input], flags].concat();
+        let text = refused_usage(&given);
+        assert!(text.contains("--l-cache: expected with "), "{text}");
+        conv(&[&given[1..], &["--l-cache", "9"]].concat());
+    }
+    conv(&[&case, "--input", &input, "--padding", "circular"]);
+
+    // The circular case is the zero one, for signals of 9, on a ring: its L_cache of 5 is half of 9.
+    let zero = changed("ckconv/1d_circular", |config| {
+        config["fft_padding"] = "zero".into();
+        config["grid_type"] = "double".into();
+        config["kernel"]["L_cache"] = 9.into();
+    });
+    let zero = zero.path().display().to_string();
+    let io = format!("{case}/io.safetensors");
+    let conditioning = format!("{io}:conditioning");
+    let given = ["--input", &input, "--conditioning", &conditioning, "--padding", "circular"];
+    let got = conv(&[[zero.as_str()].as_slice(), &given].concat());
+    assert!(relative_error(&got["output"], &safetensors(&io)["output"]) <= 2e-6);
+}
+
+#[test]
+fn a_config_that_contradicts_the_tensors_is_refused() {
+    let input = format!("{}/io.safetensors:input", fixture("ckconv/2d_zero"));
+    let refused = |folder: &TempDir, more: &[&str]| {
+        let path = folder.path().display().to_string();
+        refused(
+            tempdir().unwrap().path(),
+            &[["conv", &path, "--input", &input].as_slice(), more].concat(),
+        )
+    };
+    let wide = changed("ckconv/2d_zero", |config| config["hidden_dim"] = 9.into());
+    let text = refused(&wide, &[]);
+    assert!(
+        text.ends_with("config.json: hidden_dim: expected 8, as the tensors have it, found 9"),
+        "{text}"
+    );
+    let masked = changed("ckconv/2d_zero", |config| {
+        config["mask"] = serde_json::json!({ "type": "gaussian", "num_channels": 8 });
+    });
+    let text = refused(&masked, &[]);
+    assert!(text.contains("config.json: mask: expected none, as there is neither"), "{text}");
+    // Whoever leaves it out knows.
+    let path = masked.path().display().to_string();
+    conv(&[&path, "--input", &input, "--no-mask"]);
+}
+
+#[test]
+fn one_condition_for_a_batch_is_as_one_for_each() {
+    // More samples than one chunk holds.
+    let case = fixture("ckconv/2d_zero");
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    save(path("x.safetensors"), &[("x", &random(&[120, 40, 40, 8]))]);
+    let one = random(&[1, 12]);
+    save(path("one.safetensors"), &[("c", &one)]);
+    save(path("all.safetensors"), &[("c", &one.repeat((120, 1)).unwrap())]);
+    let outputs = ["one", "all"].map(|name| {
+        let (input, conditioning) = (path("x.safetensors"), path(&format!("{name}.safetensors")));
+        conv(&[&case, "--input", &input, "--conditioning", &conditioning])
+    });
+    assert!(relative_error(&outputs[0]["output"], &outputs[1]["output"]) < 1e-6);
 }
 
 #[test]

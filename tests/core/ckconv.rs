@@ -12,8 +12,8 @@ use film_core::{CKConvConfig, CKConvNd, Condition, KernelFilmConfig, WeightDecay
 use serde_json::{Value, json};
 
 use crate::support::{
-    cases, fixture, json_fixture, message, numbers, random, relative_error, small_checkpoint,
-    tensor,
+    cases, fixture, folder, json_fixture, message, numbers, random, relative_error,
+    small_checkpoint, tensor,
 };
 
 const WAYS: [Algorithm; 4] =
@@ -320,4 +320,68 @@ fn a_shared_condition_serves_the_batch() {
     let [shared, each] =
         [&one, &all].map(|c| module.forward(&signal, Condition::Conditioning(c)).unwrap());
     assert!(relative_error(&shared, &each) < 1e-13);
+}
+
+#[test]
+fn one_kernel_serves_many_signals() {
+    let module = load(&fixture("ckconv/2d_zero"), None, DType::F64);
+    let conditioning = random("c", &[1, 12], DType::F64);
+    let condition = Condition::Conditioning(&conditioning);
+    let kernel = module.kernel(&[6, 5], condition).unwrap();
+    for name in ["one", "another"] {
+        let signal = random(name, &[2, 6, 5, 8], DType::F64);
+        let together = module.forward(&signal, condition).unwrap();
+        assert_eq!(numbers(&module.convolve(&signal, &kernel).unwrap()), numbers(&together));
+    }
+    let text = message(module.convolve(&random("x", &[2, 6, 5, 7], DType::F64), &kernel));
+    assert_eq!(text, "signal: expected shape [B, N1, N2, 8], found [2, 6, 5, 7]");
+}
+
+#[test]
+fn a_config_that_contradicts_the_tensors_is_refused() {
+    let refused = |case: &str, change: &dyn Fn(&mut Value)| {
+        let checkpoint = Checkpoint::open(fixture(case)).unwrap();
+        let mut config = Value::Object(checkpoint.config().unwrap().unwrap());
+        change(&mut config);
+        let files = [
+            ("config.json", config.to_string().into_bytes()),
+            ("model.safetensors", std::fs::read(fixture(case).join("model.safetensors")).unwrap()),
+        ];
+        let folder = folder(&files.each_ref().map(|(name, bytes)| (*name, bytes.as_slice())));
+        let checkpoint = Arc::new(Checkpoint::open(folder.path()).unwrap());
+        let discovery = checkpoint.discover().unwrap();
+        let found = discovery.conv(None).unwrap();
+        let loaded = checkpoint.kernel_settings(&found.kernel).and_then(|settings| {
+            CKConvNd::load(&checkpoint, found, &settings, DType::F32, &Device::Cpu)
+        });
+        let text = message(loaded);
+        text.rsplit_once("config.json: ").map_or(text.clone(), |(_, text)| text.into())
+    };
+    let zero = "ckconv/2d_zero";
+    assert_eq!(
+        refused(zero, &|json| json["hidden_dim"] = 9.into()),
+        "hidden_dim: expected 8, as the tensors have it, found 9"
+    );
+    assert_eq!(
+        refused(zero, &|json| json["data_dim"] = 1.into()),
+        "data_dim: expected 2, as the tensors have it, found 1"
+    );
+    let none = "mask: expected none, as there is neither mask.std_param nor mask.weight, found ";
+    assert_eq!(
+        refused(zero, &|json| json["mask"] = json!({ "type": "gaussian", "num_channels": 8 })),
+        format!("{none}\"gaussian\"")
+    );
+    assert_eq!(
+        refused(zero, &|json| json["kernel"]["mask"] = "GaussianModulationND".into()),
+        format!("{none}\"GaussianModulationND\"")
+    );
+    let masked = "ckconv/2d_zero_gaussian";
+    assert_eq!(
+        refused(masked, &|json| json["mask"]["type"] = "exponential".into()),
+        "mask: expected a Gaussian one, as there is mask.std_param, found \"exponential\""
+    );
+    assert_eq!(
+        refused(masked, &|json| json["mask"]["num_channels"] = 7.into()),
+        "num_channels: expected 8, as the tensors have it, found 7"
+    );
 }

@@ -190,6 +190,38 @@ fn large_shapes_agree_in_value_and_gradients() {
     }
 }
 
+/// Sums of many terms, in long rows and in many short ones; of numbers of both signs and of one, whose partial sums
+/// grow.
+#[test]
+fn long_sums_keep_their_digits() {
+    use Boundary::{Causal, Circular, Zero};
+    let cases = [
+        vec![(Zero, 16_384, 32_767)],
+        vec![(Causal, 16_384, 16_384)],
+        vec![(Circular, 16_381, 16_381)],
+        vec![(Zero, 80, 159), (Zero, 80, 159)],
+        vec![(Zero, 4_000, 7_999), (Zero, 2, 3)],
+    ];
+    for axes in cases {
+        let (signal, kernel) = operands(&axes, Channels::Last, (1, 1, 1), DType::F32);
+        let positive = |x: &Tensor| (x.abs().unwrap() + 0.1).unwrap();
+        for (signal, kernel) in
+            [(signal.clone(), kernel.clone()), (positive(&signal), positive(&kernel))]
+        {
+            let way = |algorithm, dtype| {
+                let [signal, kernel] = [&signal, &kernel].map(|x| x.to_dtype(dtype).unwrap());
+                let convolution = convolution(&axes, Channels::Last).algorithm(algorithm);
+                convolution.forward(&signal, &kernel).unwrap()
+            };
+            let truth = way(Algorithm::Fft, DType::F64);
+            for algorithm in FAST {
+                let error = relative_error(&way(algorithm, DType::F32), &truth);
+                assert!(error < 2e-6, "{axes:?} {algorithm:?}: {error:e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn half_precision_is_computed_in_float32() {
     let axes = [(Boundary::Zero, 30, 59)];

@@ -13,42 +13,54 @@ fn random(shape: &[usize]) -> Tensor {
     Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
 }
 
-/// Signal and kernel of 16 channels with `sides`, zero boundaries and a kernel of 2N − 1 points.
-fn grid(c: &mut Criterion, group: &str, sides: &[Vec<usize>], longest_direct: f64) {
+/// Most products of a channel for which the direct sum is timed.
+const LONGEST_DIRECT: f64 = 3e8;
+
+/// Signals of 16 channels with `axes` equal sides, and the longest kernels that such axes take.
+fn grid(c: &mut Criterion, group: &str, (boundary, axes): (Boundary, usize), sides: &[usize]) {
     let mut group = c.benchmark_group(group);
     group.sample_size(10).warm_up_time(std::time::Duration::from_millis(300));
-    group.measurement_time(std::time::Duration::from_secs(1));
-    for sides in sides {
-        let points: Vec<usize> = sides.iter().map(|side| 2 * side - 1).collect();
-        let signal = random(&[&[1], sides.as_slice(), &[16]].concat());
-        let kernel = random(&[&[1], points.as_slice(), &[16]].concat());
-        let convolution = Convolution::new(&vec![Boundary::Zero; sides.len()]).unwrap();
-        let products: f64 = sides.iter().map(|side| (side * side) as f64).product();
+    group.measurement_time(std::time::Duration::from_millis(600));
+    for &side in sides {
+        let points = match boundary {
+            Boundary::Zero => 2 * side - 1,
+            Boundary::Circular => side - usize::from(side.is_multiple_of(2)),
+            Boundary::Causal => side,
+        };
+        let signal = random(&[&[1], vec![side; axes].as_slice(), &[16]].concat());
+        let kernel = random(&[&[1], vec![points; axes].as_slice(), &[16]].concat());
+        let convolution = Convolution::new(&vec![boundary; axes]).unwrap();
+        let products = (side * side) as f64;
         for (name, algorithm) in
             [("direct", Some(Algorithm::Direct)), ("fft", Some(Algorithm::Fft)), ("planner", None)]
         {
-            if name == "direct" && products > longest_direct {
+            if name == "direct" && products.powi(axes as i32) > LONGEST_DIRECT {
                 continue;
             }
             let convolution = match algorithm {
                 Some(algorithm) => convolution.clone().algorithm(algorithm),
                 None => convolution.clone(),
             };
-            group.bench_function(BenchmarkId::new(name, sides[0]), |bencher| {
+            group.bench_function(BenchmarkId::new(name, side), |bencher| {
                 bencher.iter(|| convolution.forward(&signal, &kernel).unwrap());
             });
         }
     }
 }
 
-fn lengths(c: &mut Criterion) {
+/// Rings are also tried at lengths that are primes.
+fn sizes(c: &mut Criterion) {
+    use Boundary::{Causal, Circular, Zero};
     let lengths = [16, 32, 64, 128, 256, 512, 1 << 10, 1 << 12, 1 << 14, 1 << 17, 1 << 20];
-    grid(c, "conv_1d", &lengths.map(|length| vec![length]), 3e8);
-}
-
-fn sides(c: &mut Criterion) {
-    let sides = [8, 12, 16, 24, 32, 40, 48, 56, 64, 96, 128, 256];
-    grid(c, "conv_2d", &sides.map(|side| vec![side, side]), 3e8);
+    grid(c, "conv_1d", (Zero, 1), &lengths);
+    grid(c, "conv_1d_causal", (Causal, 1), &[64, 256, 512, 1 << 10, 1 << 12]);
+    let lengths = [31, 64, 127, 128, 251, 256, 509, 512, 1021, 4093, 4096, 131_071];
+    grid(c, "conv_1d_circular", (Circular, 1), &lengths);
+    grid(c, "conv_2d", (Zero, 2), &[8, 12, 16, 24, 32, 40, 48, 56, 64, 96, 128, 256]);
+    let sides = [8, 13, 16, 17, 23, 24, 31, 32, 47, 64, 97, 128, 251];
+    grid(c, "conv_2d_circular", (Circular, 2), &sides);
+    grid(c, "conv_3d", (Zero, 3), &[4, 6, 8, 10, 12, 16, 24]);
+    grid(c, "conv_3d_circular", (Circular, 3), &[4, 5, 7, 8, 11, 12, 13, 16, 23]);
 }
 
 /// 15×14 tokens, 384 channels, a kernel for each sample.
@@ -103,5 +115,5 @@ fn conditional(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, lengths, sides, production, conditional);
+criterion_group!(benches, sizes, production, conditional);
 criterion_main!(benches);

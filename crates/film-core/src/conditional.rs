@@ -49,13 +49,12 @@ impl ConditionalKernel {
         let config = found.config(settings)?;
         let cond_dim = config.film_generator.as_ref().map(|film| film.cond_dim);
         let encoder = found.encoder.as_ref().zip(cond_dim);
-        let mask = found.mask.as_ref();
+        let mask = found.mask_config(settings, &config.l_cache)?;
+        let mask = mask.zip(found.mask.as_ref());
         Ok(Self {
             encoder: encoder.map(|(encoder, cond_dim)| encoder.build(cond_dim, &vb)).transpose()?,
             kernel: SirenKernel::new(&config, vb.pp(&found.prefix))?,
-            mask: mask
-                .map(|mask| Mask::new(&mask.config(settings, &config.l_cache), vb.pp(&mask.prefix)))
-                .transpose()?,
+            mask: mask.map(|(config, mask)| Mask::new(&config, vb.pp(&mask.prefix))).transpose()?,
         })
     }
 

@@ -57,6 +57,10 @@ fn run(checkpoint: &PathBuf, images: &PathBuf, output: Option<&PathBuf>) -> Resu
         println!("image {index}: class {class} of {}, logits {logits:.4?}", logits.len());
     }
     if let Some(expected) = load("logits")? {
+        if expected.dims() != logits.dims() {
+            let [expected, found] = [&logits, &expected].map(|x| format!("{:?}", x.dims()));
+            return Err(Error::tensor("logits", expected, found).in_file(images.path()));
+        }
         let largest = |x: &Tensor| x.abs()?.flatten_all()?.max(D::Minus1)?.to_scalar::<f32>();
         let error = largest(&(&logits - &expected)?)? / largest(&expected)?;
         println!("relative to the largest logit, the file's logits differ by at most {error:.1e}");

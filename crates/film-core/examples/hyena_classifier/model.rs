@@ -1,7 +1,7 @@
 //! An image classifier of HyenaND blocks, written with candle_nn's layers and film-core's modules.
 //!
-//! Images of at least 2×2 patches. Tokens are the patches, a class token, register tokens and padding; a block mixes them as a grid of
-//! `columns` a row with a long convolution, whose kernel depends on the image by way of the registers.
+//! Tokens are the patches, a class token, register tokens and padding; a block mixes them as a grid of `columns` a row
+//! with a long convolution, whose kernel depends on the image by way of the registers.
 
 use candle_core::{D, IndexOp, Module, Tensor};
 use candle_nn::{Linear, VarBuilder, linear_no_bias};
@@ -30,6 +30,11 @@ impl Config {
             let found = checkpoint.get(name).and_then(|tensor| tensor.shape.get(axis));
             found.copied().ok_or_else(|| Error::MissingTensor { tensor: name.into() })
         };
+        let patches = axis("pos_embed", 1)?;
+        if patches.isqrt().pow(2) != patches {
+            let expected = "a square number of positions on axis 1";
+            return Err(Error::tensor("pos_embed", expected, patches.to_string()));
+        }
         let settings = KernelSettings::from_json(&checkpoint.config()?.unwrap_or_default())?;
         let discovery = checkpoint.discover()?;
         let conv =
@@ -37,7 +42,7 @@ impl Config {
         Ok(Self {
             channels: axis("patch_embed.weight", 0)?,
             patch: axis("patch_embed.weight", 2)?,
-            patches: axis("pos_embed", 1)?,
+            patches,
             registers: axis("reg_token", 1)?,
             classes: axis("out_proj.weight", 0)?,
             feed_forward: axis("blocks.0.mlp.layer1.weight", 0)?,
@@ -76,14 +81,20 @@ struct Mixer {
 }
 
 impl Mixer {
-    fn new(channels: usize, conv: &CKConvConfig, vb: VarBuilder) -> Result<Self> {
+    fn new(config: &Config, conv: &CKConvConfig, vb: VarBuilder) -> Result<Self> {
+        let channels = config.channels;
         let vb = vb.pp("sequence_mixer.inner_mixer");
         let mixer = vb.pp("mixer");
         let short = mixer.get((3 * channels, 1, 3, 3), "short_conv.weight")?;
+        // PyTorch's convolution does not flip its kernel; ours does: flip it here.
+        let mut short = short.flip(&[2, 3])?.permute((1, 2, 3, 0))?;
+        if config.columns() == 1 {
+            // Nothing but padding stands beside a lone column.
+            short = short.narrow(2, 1, 1)?;
+        }
         Ok(Self {
             qkv: linear_no_bias(channels, 3 * channels, vb.pp("qkv_proj"))?,
-            // PyTorch's convolution does not flip its kernel; ours does: flip it here.
-            short: short.flip(&[2, 3])?.permute((1, 2, 3, 0))?.contiguous()?,
+            short: short.contiguous()?,
             inner_norm: Rms::new(channels, mixer.pp("pixelhyena_norm"))?,
             conv: CKConvNd::new(conv, mixer.pp("global_conv"))?,
             output_norm: Rms::new(channels, mixer.pp("output_norm"))?,
@@ -124,7 +135,7 @@ impl Block {
         Ok(Self {
             input_norm: Rms::new(channels, vb.pp("input_norm"))?,
             pooling: RegisterPooling::new(&pooling, vb.pp("register_pooling"))?,
-            mixer: Mixer::new(channels, conv, vb.clone())?,
+            mixer: Mixer::new(config, conv, vb.clone())?,
             grn: (vb.get(channels, "grn.gamma")?, vb.get(channels, "grn.beta")?),
             scales: (vb.get(channels, "ls_attn.gamma")?, vb.get(channels, "ls_mlp.gamma")?),
             mlp_norm: Rms::new(channels, vb.pp("mlp_norm"))?,
@@ -199,11 +210,13 @@ impl Classifier {
     fn tokens(&self, image: &Tensor) -> Result<Tensor> {
         let (columns, patch, channels) = (self.columns, self.patch, self.patch_embed.dim(0)?);
         let side = columns * patch;
-        let (batch, height, width, colours) = image.dims4()?;
-        if (height, width, colours) != (side, side, 3) {
-            let expected = format!("shape [B, {side}, {side}, 3]");
-            return Err(Error::tensor("image", expected, format!("{:?}", image.dims())));
-        }
+        let batch = match *image.dims() {
+            [batch, height, width, 3] if batch > 0 && (height, width) == (side, side) => batch,
+            ref found => {
+                let expected = format!("shape [B, {side}, {side}, 3], one image at least");
+                return Err(Error::tensor("image", expected, format!("{found:?}")));
+            }
+        };
         // A convolution whose stride is its width is a product with each patch.
         let patches = image.reshape(vec![batch, columns, patch, columns, patch, 3])?;
         let patches =

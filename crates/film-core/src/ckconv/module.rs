@@ -118,10 +118,23 @@ impl CKConvNd {
     /// # Errors
     /// If signal or condition are of another shape.
     pub fn forward(&self, signal: &Tensor, condition: Condition<'_>) -> Result<Tensor> {
-        let axes = self.config.boundaries.len();
         let channels = self.config.kernel.out_dim;
         let (_, spatial, _) = self.convolution.check_signal(signal, Some(channels))?;
-        let kernel = self.kernel(spatial, condition)?;
+        self.convolve(signal, &self.kernel(spatial, condition)?)
+    }
+
+    /// Convolves the signal with a kernel that [`kernel`](Self::kernel) has drawn, and adds the shortcut: one kernel for
+    /// many signals.
+    ///
+    /// # Shapes
+    /// signal `[B, *spatial, C]` or `[B, C, *spatial]`, kernel `[1 or B, *K, C]` → the signal's
+    ///
+    /// # Errors
+    /// If signal or kernel are of another shape.
+    pub fn convolve(&self, signal: &Tensor, kernel: &Tensor) -> Result<Tensor> {
+        let axes = self.config.boundaries.len();
+        let channels = self.config.kernel.out_dim;
+        self.convolution.check_signal(signal, Some(channels))?;
         let dtype = signal.dtype();
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         let signal = signal.to_dtype(wide)?;

@@ -91,16 +91,21 @@ impl Axis {
         start.min(end)..end
     }
 
-    /// The number of products in the sums of all outputs.
-    pub(super) fn products(&self) -> f64 {
+    /// Places of the input that take part, summed over all blocks of `count` outputs beside each other.
+    pub(super) fn reached(&self, count: usize) -> f64 {
+        let blocks = (0..self.output).step_by(count);
         if self.period.is_some() {
-            return self.output as f64 * self.kernel.len() as f64;
+            let count = |first: usize| count.min(self.output - first);
+            return blocks.map(|first| (self.kernel.len() - 1 + count(first)) as f64).sum();
         }
-        (0..self.output).map(|n| self.inputs(n, 1).len() as f64).sum()
+        blocks.map(|first| self.inputs(first, count.min(self.output - first)).len() as f64).sum()
     }
 
-    /// Least length of a cyclic transform whose aliases stay out of the output.
+    /// Least length of a cyclic transform whose aliases stay out of the output; of a ring, once it is unrolled.
     pub(super) fn least_transform(&self) -> usize {
+        if self.period.is_some() {
+            return self.output + self.kernel.len() - 1;
+        }
         let full = self.input.len() + self.kernel.len() - 1;
         (full - self.shift.min(full)).max(self.shift + self.output)
     }
@@ -154,11 +159,23 @@ mod tests {
     }
 
     #[test]
+    fn rings_reach_as_far_as_when_unrolled() {
+        let ring = Axis::new(Kind::Output, Boundary::Circular, 8, 5);
+        assert_eq!(ring.reached(1), 40.0);
+        assert_eq!(ring.reached(3), 7.0 + 7.0 + 6.0);
+        assert_eq!(ring.clone().unrolled().reached(3), ring.reached(3));
+        let line = Axis::new(Kind::Output, Boundary::Zero, 4, 3);
+        assert_eq!(line.reached(1), 2.0 + 3.0 + 3.0 + 2.0);
+    }
+
+    #[test]
     fn transforms_are_no_longer_than_the_original_s() {
         // spec: min(N + (K + 1)/2, 2N) for a centred kernel of K = 2N − 1 points.
         let axis = Axis::new(Kind::Output, Boundary::Zero, 10, 19);
         assert!(axis.least_transform() <= 20);
         let axis = Axis::new(Kind::Output, Boundary::Causal, 10, 10);
         assert!(axis.least_transform() <= 20);
+        let ring = Axis::new(Kind::KernelGradient, Boundary::Circular, 10, 7);
+        assert_eq!(ring.least_transform(), ring.unrolled().least_transform());
     }
 }

@@ -3,6 +3,8 @@
 //! A block of channels, one for each lane of a vector, is summed together. Along the last axis a tile of
 //! outputs stays in registers while input and kernel stream past.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::axis::{Axis, offsets};
@@ -10,6 +12,14 @@ use super::real::Real;
 
 /// The longest tile: its sums, an input and a kernel vector fit into 16 registers.
 const TILE: usize = 14;
+/// Most terms that are added to one sum one after the other. The sums of such blocks are added apart: a sum of n
+/// terms loses up to n/2 units in the last place.
+const TERMS: usize = 128;
+
+/// Outputs of an axis that are summed at once: as equal parts of it as can be.
+pub(super) fn tile(output: usize) -> usize {
+    output.div_ceil(output.div_ceil(TILE))
+}
 
 /// The sums over a grid, apart from the numbers.
 #[derive(Debug)]
@@ -27,7 +37,7 @@ impl Direct {
     /// Prepares the sums over `axes`, which must not wrap.
     pub(super) fn new(mut axes: Vec<Axis>) -> Option<Self> {
         let last = axes.pop()?;
-        let tile = last.output.div_ceil(last.output.div_ceil(TILE));
+        let tile = tile(last.output);
         let mut sums = Self { outer: axes, last, tile, before: 0, after: 0 };
         for first in (0..sums.last.output).step_by(tile) {
             let count = tile.min(sums.last.output - first);
@@ -125,33 +135,45 @@ impl<T: Real> WithSimd for Add<'_, T> {
                 if range.is_empty() {
                     continue;
                 }
-                let start = sums.before + first + sums.last.shift + 1 - range.end;
-                let window = start..start + range.len() - 1 + out.len();
-                let pairs = rows.iter().map(|&(row, kernel_row)| {
-                    (
-                        &input[row * width..][range.clone()],
-                        &kernel[kernel_row * padded..][window.clone()],
-                    )
-                });
-                match out.len() {
-                    1 => add_tile::<T, S, 1>(simd, pairs, out),
-                    2 => add_tile::<T, S, 2>(simd, pairs, out),
-                    3 => add_tile::<T, S, 3>(simd, pairs, out),
-                    4 => add_tile::<T, S, 4>(simd, pairs, out),
-                    5 => add_tile::<T, S, 5>(simd, pairs, out),
-                    6 => add_tile::<T, S, 6>(simd, pairs, out),
-                    7 => add_tile::<T, S, 7>(simd, pairs, out),
-                    8 => add_tile::<T, S, 8>(simd, pairs, out),
-                    9 => add_tile::<T, S, 9>(simd, pairs, out),
-                    10 => add_tile::<T, S, 10>(simd, pairs, out),
-                    11 => add_tile::<T, S, 11>(simd, pairs, out),
-                    12 => add_tile::<T, S, 12>(simd, pairs, out),
-                    13 => add_tile::<T, S, 13>(simd, pairs, out),
-                    _ => add_tile::<T, S, TILE>(simd, pairs, out),
+                for (rows, range) in blocks(&rows, range) {
+                    let start = sums.before + first + sums.last.shift + 1 - range.end;
+                    let window = start..start + range.len() - 1 + out.len();
+                    let pairs = rows.iter().map(|&(row, kernel_row)| {
+                        (
+                            &input[row * width..][range.clone()],
+                            &kernel[kernel_row * padded..][window.clone()],
+                        )
+                    });
+                    match out.len() {
+                        1 => add_tile::<T, S, 1>(simd, pairs, out),
+                        2 => add_tile::<T, S, 2>(simd, pairs, out),
+                        3 => add_tile::<T, S, 3>(simd, pairs, out),
+                        4 => add_tile::<T, S, 4>(simd, pairs, out),
+                        5 => add_tile::<T, S, 5>(simd, pairs, out),
+                        6 => add_tile::<T, S, 6>(simd, pairs, out),
+                        7 => add_tile::<T, S, 7>(simd, pairs, out),
+                        8 => add_tile::<T, S, 8>(simd, pairs, out),
+                        9 => add_tile::<T, S, 9>(simd, pairs, out),
+                        10 => add_tile::<T, S, 10>(simd, pairs, out),
+                        11 => add_tile::<T, S, 11>(simd, pairs, out),
+                        12 => add_tile::<T, S, 12>(simd, pairs, out),
+                        13 => add_tile::<T, S, 13>(simd, pairs, out),
+                        _ => add_tile::<T, S, TILE>(simd, pairs, out),
+                    }
                 }
             }
         }
     }
+}
+
+/// Cuts what a tile sums over, the places `range` of all `rows`, into blocks of at most [`TERMS`].
+fn blocks<R>(rows: &[R], range: Range<usize>) -> impl Iterator<Item = (&[R], Range<usize>)> {
+    let together = (TERMS / range.len()).max(1);
+    rows.chunks(together).flat_map(move |rows| {
+        let starts = range.clone().step_by(TERMS);
+        let end = range.end;
+        starts.map(move |start| (rows, start..end.min(start + TERMS)))
+    })
 }
 
 /// Adds to N neighbouring outputs what the pairs of rows give: input backwards against windows of the kernel.
@@ -164,7 +186,7 @@ fn add_tile<'a, T: Real, S: Simd, const N: usize>(
     T::Vector<S>: 'a,
 {
     let Some(out) = out.first_chunk_mut::<N>() else { return };
-    let mut sums = *out;
+    let mut sums = [T::zeros(simd); N];
     for (input, kernel) in pairs {
         for (&x, window) in input.iter().rev().zip(kernel.windows(N)) {
             for (sum, &k) in sums.iter_mut().zip(window) {
@@ -172,5 +194,7 @@ fn add_tile<'a, T: Real, S: Simd, const N: usize>(
             }
         }
     }
-    *out = sums;
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = T::sum(simd, *out, sum);
+    }
 }

@@ -16,8 +16,10 @@ use super::real::Real;
 
 /// Columns that are gathered for a transform along another axis than the last.
 const COLUMNS: usize = 8;
-/// Plans that are kept.
-const PLANS: usize = 128;
+/// Points of all plans that are kept together; one takes up to some 50 bytes a point.
+const KEPT_POINTS: usize = 1 << 22;
+/// How much longer than an even one a transform of an odd length takes.
+const ODD: f64 = 1.6;
 
 /// The least length at or above `least` that factors well: 1, 3, 5, 9 or 15 times a power of 2.
 pub(super) fn good_length(least: usize) -> usize {
@@ -29,9 +31,9 @@ pub(super) fn good_length(least: usize) -> usize {
     fitting.into_iter().min().unwrap_or(least)
 }
 
-/// Whether a length has only prime factors that rustfft has transforms of its own for.
-pub(super) fn factors_well(length: usize) -> bool {
-    let left = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31].iter().fold(length, |mut left, prime| {
+/// Whether a length has only prime factors that rustfft has fast transforms of its own for.
+fn factors_well(length: usize) -> bool {
+    let left = [2, 3, 5, 7, 11].iter().fold(length, |mut left, prime| {
         while left > 1 && left.is_multiple_of(*prime) {
             left /= prime;
         }
@@ -40,25 +42,59 @@ pub(super) fn factors_well(length: usize) -> bool {
     left == 1
 }
 
-/// The length at which an axis is transformed.
+/// What a transform of `length` costs beside one of a good length, a point.
+pub(super) fn weight(length: usize) -> f64 {
+    if length.is_multiple_of(2) { 1.0 } else { ODD }
+}
+
+/// The length at which an axis is transformed: a ring's own where it factors well, unless it takes less to unroll it.
 pub(super) fn length(axis: &Axis) -> usize {
-    axis.period.unwrap_or_else(|| good_length(axis.least_transform()))
+    let unrolled = good_length(axis.least_transform());
+    let own = axis.period.filter(|&period| {
+        factors_well(period) && period as f64 * weight(period) <= unrolled as f64
+    });
+    own.unwrap_or(unrolled)
+}
+
+/// The axis as it is transformed.
+pub(super) fn transformed(axis: Axis) -> Axis {
+    if axis.period == Some(length(&axis)) { axis } else { axis.unrolled() }
+}
+
+/// Plans by kind and length.
+#[derive(Default)]
+struct Plans {
+    kept: HashMap<(&'static str, usize), Box<dyn Any + Send>>,
+    points: usize,
+}
+
+impl Plans {
+    /// The plan for `key`, made where it is not kept. All others go where they would be too many points together; one
+    /// that is too long alone is not kept.
+    fn get<P: Clone + Send + 'static>(
+        &mut self,
+        key: (&'static str, usize),
+        make: impl FnOnce() -> P,
+    ) -> P {
+        if let Some(plan) = self.kept.get(&key).and_then(|plan| plan.downcast_ref::<P>()) {
+            return plan.clone();
+        }
+        let (plan, (_, length)) = (make(), key);
+        if length <= KEPT_POINTS {
+            if self.points + length > KEPT_POINTS {
+                *self = Self::default();
+            }
+            self.points += length;
+            self.kept.insert(key, Box::new(plan.clone()));
+        }
+        plan
+    }
 }
 
 /// The plan for `key`, made once.
 fn plan<P: Clone + Send + 'static>(key: (&'static str, usize), make: impl FnOnce() -> P) -> P {
-    type Plans = HashMap<(&'static str, usize), Box<dyn Any + Send>>;
-    static CACHE: LazyLock<Mutex<Plans>> = LazyLock::new(Mutex::default);
-    let mut plans = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(plan) = plans.get(&key).and_then(|plan| plan.downcast_ref::<P>()) {
-        return plan.clone();
-    }
-    if plans.len() >= PLANS {
-        plans.clear();
-    }
-    let plan = make();
-    plans.insert(key, Box::new(plan.clone()));
-    plan
+    static PLANS: LazyLock<Mutex<Plans>> = LazyLock::new(Mutex::default);
+    PLANS.lock().unwrap_or_else(PoisonError::into_inner).get(key, make)
 }
 
 /// An axis that is not the last: both transforms, and where the operands and the output stand.
@@ -248,13 +284,49 @@ impl<T: Real> Transforms<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::axis::{Boundary, Kind};
     use super::*;
 
     #[test]
     fn good_lengths_are_close_and_even() {
-        assert!([1, 60, 77, 1 << 20].into_iter().all(factors_well) && !factors_well(74));
+        assert!([1, 60, 77, 1 << 20].into_iter().all(factors_well) && !factors_well(26));
         assert_eq!([1, 2, 29, 30, 31, 100, 1025].map(good_length), [1, 2, 30, 30, 32, 120, 1152]);
         assert!((2..5000).map(good_length).all(|length| length.is_multiple_of(2)));
         assert!((2..5000).all(|least| (least..least * 7 / 5 + 2).contains(&good_length(least))));
+    }
+
+    #[test]
+    fn awkward_rings_are_unrolled() {
+        let length =
+            |period, points| length(&Axis::new(Kind::Output, Boundary::Circular, period, points));
+        assert_eq!([length(64, 63), length(66, 65), length(99, 99)], [64, 66, 99]);
+        assert_eq!([length(97, 97), length(97, 3), length(99, 3)], [240, 120, 120]);
+        for kind in [Kind::Output, Kind::SignalGradient, Kind::KernelGradient] {
+            for (period, points) in [(97, 97), (97, 5), (99, 3), (64, 63)] {
+                let axis = Axis::new(kind, Boundary::Circular, period, points);
+                let planned = super::length(&axis);
+                assert_eq!(super::length(&transformed(axis)), planned);
+            }
+        }
+    }
+
+    #[test]
+    fn kept_plans_are_bounded_in_points() {
+        let mut plans = Plans::default();
+        let third = KEPT_POINTS / 3;
+        for (length, points) in [
+            (third, third),
+            (third + 1, 2 * third + 1),
+            (third, 2 * third + 1),
+            (9, 2 * third + 10),
+        ] {
+            assert_eq!(plans.get(("a", length), || length), length);
+            assert_eq!(plans.points, points);
+        }
+        // One too many: it stays alone. One too long: it does not stay.
+        plans.get(("b", third), || third);
+        assert_eq!((plans.points, plans.kept.len()), (third, 1));
+        plans.get(("b", KEPT_POINTS + 1), || 0);
+        assert_eq!((plans.points, plans.kept.len()), (third, 1));
     }
 }

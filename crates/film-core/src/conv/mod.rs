@@ -97,11 +97,12 @@ impl Convolution {
     /// point multiplies the present. Half precision is computed in float32; the output has the signal's dtype.
     /// Differentiable in both.
     ///
-    /// Beside signal, kernel and output, the CPU's own ways take memory for the output once more; for 8 bytes a point of
-    /// signal and kernel and thread; and, by each thread, for at most 16 channels of a sample and the spectra of their
-    /// kernels, those up to 64 MiB or one channel's. The matrix products go by chunks of channels of the whole batch,
-    /// one channel at least, whose spectra have 2²³ numbers together where that is more; with variables, candle keeps
-    /// all chunks' intermediate results for the backward pass.
+    /// Beside signal, kernel and output, the CPU's own ways take memory for the output once more; for index tables of
+    /// 8 bytes a point of one channel's signal and kernel, which all threads share; and, by each thread, for at most 16
+    /// channels of a sample and the spectra of their kernels, those up to 64 MiB or one channel's. Plans of transforms
+    /// are kept for later calls, of at most 2²² points together. The matrix products go by chunks of samples and
+    /// channels whose spectra have 2²³ numbers together, or of one channel of one sample where that is more; with
+    /// variables, candle keeps all chunks' intermediate results for the backward pass.
     ///
     /// # Shapes
     /// signal `[B, *spatial, C]` or `[B, C, *spatial]`, kernel `[1 or B, *K, C]` → the signal's

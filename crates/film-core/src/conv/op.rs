@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::axis::{Axis, Boundary, Kind, offsets};
 use super::direct::{Direct, lanes};
-use super::fft::Transforms;
+use super::fft::{self, Transforms};
 use super::pack::{Layout, Order};
 use super::plan::{choose, cost};
 use super::real::Real;
@@ -152,11 +152,12 @@ impl Depthwise {
             Kind::Output | Kind::SignalGradient => sizes.signal(),
             Kind::KernelGradient => sizes.kernel(),
         };
-        let mut axes = sizes.axes(kind);
-        let algorithm = self.algorithm.unwrap_or_else(|| choose(&axes));
+        let axes = sizes.axes(kind);
+        let (channels, lanes) = (sizes.channels, lanes::<T>());
         if output.len() == 0 || first.is_empty() || second.is_empty() {
             return T::storage(vec![T::zero(); output.len()]);
         }
+        let algorithm = self.algorithm.unwrap_or_else(|| choose(&axes, channels, lanes));
         if algorithm == Algorithm::Reference {
             return T::storage(reference::sum(sizes, kind, first, second));
         }
@@ -165,16 +166,21 @@ impl Depthwise {
             Kind::KernelGradient => (sizes.signal(), &sizes.spatial),
         };
         let lengths = (sizes.spatial.as_slice(), lengths.as_slice());
-        let operands = Operands { first, input: sizes.signal(), second, kernel, lengths };
-        let work = cost(&axes, algorithm) * (sizes.batch * sizes.channels) as f64;
+        let work = cost(&axes, algorithm, channels, lanes) * sizes.batch as f64;
         let threads = work > WORTH_A_THREAD;
+        let axes: Vec<Axis> = axes
+            .into_iter()
+            .map(if algorithm == Algorithm::Direct { Axis::unrolled } else { fft::transformed })
+            .collect();
+        let (inputs, kernels) = picks(&axes, lengths);
+        let input = sizes.signal();
+        let operands = Operands { first, input, inputs, second, kernel, kernels };
         let values = if algorithm == Algorithm::Direct {
-            axes = axes.into_iter().map(Axis::unrolled).collect();
-            Direct::new(axes.clone()).map(|direct| {
-                let lanes = lanes::<T>();
+            Direct::new(axes).map(|direct| {
                 let jobs = jobs(sizes, kind, lanes, false);
+                let places = direct.padded();
                 spread(&jobs, threads, output, Order::Interleaved(lanes), |job| {
-                    operands.direct(&direct, &axes, job, lanes, output)
+                    operands.direct(&direct, &places, job, lanes, output)
                 })
             })
         } else {
@@ -272,14 +278,24 @@ fn spread<T: Real>(
     values
 }
 
-/// The two tensors that are summed over.
+/// Which points of a sample of the input and of the kernel stand in a block, for axes of those lengths.
+fn picks(
+    axes: &[Axis],
+    (input_lengths, kernel_lengths): (&[usize], &[usize]),
+) -> (Vec<usize>, Vec<usize>) {
+    let inputs = axes.iter().zip(input_lengths).map(|(axis, &length)| (&*axis.input, length));
+    let kernels = axes.iter().zip(kernel_lengths).map(|(axis, &length)| (&*axis.kernel, length));
+    (offsets(inputs), offsets(kernels))
+}
+
+/// The two tensors that are summed over, and which points of a sample stand in a block.
 struct Operands<'a, T> {
     first: &'a [T],
     input: Layout,
+    inputs: Vec<usize>,
     second: &'a [T],
     kernel: Layout,
-    /// The lengths of their axes.
-    lengths: (&'a [usize], &'a [usize]),
+    kernels: Vec<usize>,
 }
 
 impl<T: Real> Operands<'_, T> {
@@ -295,14 +311,13 @@ impl<T: Real> Operands<'_, T> {
     fn direct(
         &self,
         direct: &Direct,
-        axes: &[Axis],
+        (places, padded): &(Vec<usize>, usize),
         job: &Job,
         lanes: usize,
         output: Layout,
     ) -> Vec<T> {
         let order = Order::Interleaved(lanes);
-        let (inputs, kernels) = self.picks(axes);
-        let (places, padded) = direct.padded();
+        let Self { inputs, kernels, .. } = self;
         let mut input = vec![T::zero(); inputs.len() * lanes];
         let mut kernel = vec![T::zero(); padded * lanes];
         let each = output.points * lanes;
@@ -310,11 +325,11 @@ impl<T: Real> Operands<'_, T> {
         let mut packed = None;
         for (at, sample, kernel_sample) in self.samples(job, output) {
             let block = (sample, &job.channels);
-            self.input.pack(self.first, block, &inputs, &mut input, order, |place| place);
+            self.input.pack(self.first, block, inputs, &mut input, order, |place| place);
             if packed.replace(kernel_sample) != Some(kernel_sample) {
                 let block = (kernel_sample, &job.channels);
                 let place = |place: usize| places[place];
-                self.kernel.pack(self.second, block, &kernels, &mut kernel, order, place);
+                self.kernel.pack(self.second, block, kernels, &mut kernel, order, place);
             }
             direct.add(&input, &kernel, &mut out[at * each..][..each]);
         }
@@ -328,7 +343,7 @@ impl<T: Real> Operands<'_, T> {
         job: &Job,
         output: Layout,
     ) -> Vec<T> {
-        let (inputs, kernels) = self.picks(axes);
+        let Self { inputs, kernels, .. } = self;
         let lengths = |of: fn(&Axis) -> usize| -> Vec<usize> { axes.iter().map(of).collect() };
         let input_lengths = lengths(|axis| axis.input.len());
         let kernel_lengths = lengths(|axis| axis.kernel.len());
@@ -344,14 +359,14 @@ impl<T: Real> Operands<'_, T> {
         for (at, sample, kernel_sample) in self.samples(job, output) {
             if packed.replace(kernel_sample) != Some(kernel_sample) {
                 let (block, order) = ((kernel_sample, &job.channels), Order::Planar(kernels.len()));
-                self.kernel.pack(self.second, block, &kernels, &mut planes, order, |place| place);
+                self.kernel.pack(self.second, block, kernels, &mut planes, order, |place| place);
                 let planes = planes.chunks_exact(kernels.len());
                 for (plane, spectrum) in planes.zip(spectra.chunks_exact_mut(spectrum.len())) {
                     transforms.forward(plane, &kernel_lengths, spectrum, &mut buffers);
                 }
             }
             let (block, order) = ((sample, &job.channels), Order::Planar(inputs.len()));
-            self.input.pack(self.first, block, &inputs, &mut planes, order, |place| place);
+            self.input.pack(self.first, block, inputs, &mut planes, order, |place| place);
             let outs = out[at * width * output.points..].chunks_exact_mut(output.points);
             let planes = planes.chunks_exact(inputs.len());
             let spectra = spectra.chunks_exact(transforms.spectrum());
@@ -362,13 +377,5 @@ impl<T: Real> Operands<'_, T> {
             }
         }
         out
-    }
-
-    /// Which points of a sample of the input and of the kernel stand in a block.
-    fn picks(&self, axes: &[Axis]) -> (Vec<usize>, Vec<usize>) {
-        let inputs = axes.iter().zip(self.lengths.0).map(|(axis, &length)| (&*axis.input, length));
-        let kernels =
-            axes.iter().zip(self.lengths.1).map(|(axis, &length)| (&*axis.kernel, length));
-        (offsets(inputs), offsets(kernels))
     }
 }

@@ -15,6 +15,12 @@ pub(super) trait Real: WithDType + FftNum + Default {
     /// The numbers as vectors; those after the last whole vector are left out.
     fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
 
+    /// As many zeros.
+    fn zeros<S: Simd>(simd: S) -> Self::Vector<S>;
+
+    /// a + b.
+    fn sum<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
     /// a · b + c, rounded once or twice, whichever is faster.
     fn mul_add<S: Simd>(
         simd: S,
@@ -46,6 +52,16 @@ impl Real for f32 {
     }
 
     #[inline(always)]
+    fn zeros<S: Simd>(simd: S) -> S::f32s {
+        simd.splat_f32s(0.0)
+    }
+
+    #[inline(always)]
+    fn sum<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.add_f32s(a, b)
+    }
+
+    #[inline(always)]
     fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
         simd.mul_add_e_f32s(a, b, c)
     }
@@ -66,6 +82,16 @@ impl Real for f64 {
     #[inline(always)]
     fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [S::f64s] {
         S::as_mut_simd_f64s(values).0
+    }
+
+    #[inline(always)]
+    fn zeros<S: Simd>(simd: S) -> S::f64s {
+        simd.splat_f64s(0.0)
+    }
+
+    #[inline(always)]
+    fn sum<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.add_f64s(a, b)
     }
 
     #[inline(always)]

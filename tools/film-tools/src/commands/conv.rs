@@ -1,6 +1,7 @@
 //! `conv`: a signal and conditioning in, the signal convolved with the checkpoint's kernels out.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -65,7 +66,11 @@ pub(crate) fn run(args: &Conv) -> Result<()> {
         return Err(named(Error::Selection(text)));
     }
     let settings = args.settings.over_config(&found.kernel, &checkpoint)?;
-    let settings = args.padding.over(settings, found.kernel.data_dim)?;
+    let axes = found.kernel.data_dim;
+    let settings = match args.settings.l_cache {
+        Some(_) => args.padding.over(settings, axes)?,
+        None => args.padding.over_config(settings, axes)?,
+    };
     let mut module = CKConvNd::load(&checkpoint, &found, &settings, place.dtype, &place.device)
         .map_err(|error| args.settings.blame(error, &checkpoint))?;
     if args.channels_first {
@@ -154,23 +159,27 @@ fn convolve(args: &Conv, found: &FoundConv, module: &CKConvNd, place: &Place) ->
         _ => 0,
     };
     let chunk = (CHUNK_BYTES / each.saturating_mul(32).saturating_add(drawn).max(1)).max(1);
-    let mut gatherer = Gatherer::new(1);
-    let progress = Progress::new(shape[0], "samples");
-    for start in (0..shape[0]).step_by(chunk) {
-        let end = shape[0].min(start + chunk);
-        let signal = input.rows(start..end, each, place.dtype, &place.device)?;
-        let signal = signal.reshape([&[end - start], &shape[1..]].concat())?;
-        let values = condition.as_ref().map(|(input, rank)| {
-            let rows = if input.shape[0] == 1 { 0..1 } else { start..end };
-            read_rows(input, *rank, rows, place)
-        });
+    let draw = |rows: Range<usize>| -> Result<Tensor> {
+        let values = condition.as_ref().map(|(input, rank)| read_rows(input, *rank, rows, place));
         let values = values.transpose()?;
         let condition = match &values {
             None => Condition::None,
             Some(values) if args.rows.registers.is_some() => Condition::Registers(values),
             Some(values) => Condition::Conditioning(values),
         };
-        let output = module.forward(&signal, condition)?.to_device(&Device::Cpu)?.flatten_all()?;
+        Ok(module.kernel(&spatial, condition)?)
+    };
+    // One condition, or none, draws one kernel for all chunks.
+    let shared = condition.as_ref().is_none_or(|(rows, _)| rows.shape[0] == 1);
+    let shared = if shared { Some(draw(0..1)?) } else { None };
+    let mut gatherer = Gatherer::new(1);
+    let progress = Progress::new(shape[0], "samples");
+    for start in (0..shape[0]).step_by(chunk) {
+        let end = shape[0].min(start + chunk);
+        let signal = input.rows(start..end, each, place.dtype, &place.device)?;
+        let signal = signal.reshape([&[end - start], &shape[1..]].concat())?;
+        let kernel = shared.clone().map_or_else(|| draw(start..end), Ok)?;
+        let output = module.convolve(&signal, &kernel)?.to_device(&Device::Cpu)?.flatten_all()?;
         gather(&mut gatherer, &output)?;
         if let Some(writer) = &mut writer {
             for (piece, values) in pieces(&output)? {

@@ -151,8 +151,9 @@ fn kernel(checkpoint: &Checkpoint, args: &Flops, grid: &[usize]) -> Result<Subje
     let found = discovery.kernel(prefix).map_err(named)?;
     let known = args.padding.over(checkpoint.kernel_settings(found)?, found.data_dim)?;
     check_grid(grid, found)?;
-    // Counts depend on neither of these two.
-    let settings = KernelSettings { omega_0: Some(1.0), l_cache: Some(vec![2]), ..known };
+    // Counts depend on none of these.
+    let settings =
+        KernelSettings { omega_0: Some(1.0), l_cache: Some(vec![2]), mask: None, ..known };
     let config = found.config(&settings).map_err(named)?;
     let conv = discovery.conv_around(found).filter(|_| settings.boundaries.is_some());
     let conv_config = conv.map(|conv| conv.config(&settings)).transpose().map_err(named)?;

@@ -26,6 +26,7 @@ impl Settings {
             omega_0: self.omega_0.or(known.omega_0),
             l_cache: l_cache.or(known.l_cache),
             film_after_pos_embed: self.film_after_pos_embed.or(known.film_after_pos_embed),
+            mask: known.mask.filter(|_| !self.no_mask),
             ..known
         })
     }
@@ -41,8 +42,8 @@ impl Settings {
             "film_after_pos_embed" => {
                 self.film_after_pos_embed.is_some().then_some("--film-after-pos-embed")
             }
-            "omega_0_scale_min" | "omega_0_scale_max" | "min_std" | "max_std" | "fft_padding"
-            | "is_causal" => None,
+            "omega_0_scale_min" | "omega_0_scale_max" | "min_std" | "max_std" | "mask"
+            | "fft_padding" | "is_causal" => None,
             _ => return selection(error, checkpoint),
         };
         match (flag, checkpoint.config_path()) {
@@ -59,7 +60,45 @@ impl Padding {
         self.causal || !self.padding.is_empty()
     }
 
-    /// These over what `settings` say, of a kernel with that many axes.
+    /// These over what `settings` say, of a kernel with that many axes. An L_cache that belongs to other paddings is
+    /// halved for a ring; the other way it cannot be told.
+    pub(super) fn over_config(
+        &self,
+        settings: KernelSettings,
+        axes: usize,
+    ) -> Result<KernelSettings> {
+        let before = settings.boundaries.clone().unwrap_or_default();
+        let mut settings = self.over(settings, axes)?;
+        let all = |values: &[Boundary]| match values {
+            [one] => vec![*one; axes],
+            several => several.to_vec(),
+        };
+        let (before, now) = (all(&before), all(settings.boundaries.as_deref().unwrap_or_default()));
+        let Some(lengths) = &mut settings.l_cache else { return Ok(settings) };
+        for (axis, (before, now)) in before.iter().zip(now).enumerate() {
+            match (*before == Boundary::Circular, now == Boundary::Circular) {
+                (true, false) => {
+                    let text = format!(
+                        "--l-cache: expected with {now} padding on axis {axis}: the L_cache in config.json is that of \
+                         a ring, about half of it"
+                    );
+                    return Err(Usage(text).into());
+                }
+                (false, true) => {
+                    if let [one] = lengths.as_slice() {
+                        *lengths = vec![*one; axes];
+                    }
+                    if let Some(length) = lengths.get_mut(axis) {
+                        *length = length.div_ceil(2);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(settings)
+    }
+
+    /// These over what `settings` say, of a kernel with that many axes; L_cache stays.
     pub(super) fn over(&self, settings: KernelSettings, axes: usize) -> Result<KernelSettings> {
         let usage = |text: String| Err(Usage(text).into());
         if self.causal && self.padding.contains(&PaddingName::Circular) {

@@ -24,23 +24,38 @@ impl Checkpoint {
     }
 }
 
+/// An error where `section` says another size than the tensors have.
+fn agree(section: &Object, sizes: &[(&str, usize)]) -> Result<()> {
+    for &(key, found) in sizes {
+        if let Some(said) = size(section, key)?
+            && said != found
+        {
+            return Err(Error::config(key, format!("{found}, as the tensors have it"), said));
+        }
+    }
+    Ok(())
+}
+
 impl FoundKernel {
     /// An error where `config` says another size than the tensors have.
     pub(crate) fn agrees(&self, config: &Object) -> Result<()> {
+        let (channels, axes) = (self.out_dim, self.data_dim);
+        // Where fft_padding stands, it is the convolution's sizes that stand beside it, not a network's.
+        if given(config, "fft_padding") {
+            agree(config, &[("hidden_dim", channels), ("data_dim", axes)])?;
+        }
+        if let Some(mask) = config.get("mask").and_then(Value::as_object) {
+            agree(mask, &[("num_channels", channels), ("data_dim", axes)])?;
+        }
         let Some(section) = self.section(config) else { return Ok(()) };
-        for (key, found) in [
-            ("out_dim", self.out_dim),
-            ("data_dim", self.data_dim),
+        let sizes = [
+            ("out_dim", channels),
+            ("data_dim", axes),
             ("embedding_dim", self.embedding_dim),
             ("mlp_hidden_dim", self.mlp_hidden_dim),
             ("num_layers", self.num_layers),
-        ] {
-            if let Some(said) = size(section, key)?
-                && said != found
-            {
-                return Err(Error::config(key, format!("{found}, as the tensors have it"), said));
-            }
-        }
+        ];
+        agree(section, &sizes)?;
         self.agrees_on_frequencies(section)
     }
 

@@ -54,8 +54,7 @@ impl FoundConv {
                 )));
             }
         };
-        let mask = self.kernel.mask.as_ref();
-        let mask = mask.map(|mask| mask.config(settings, &kernel.l_cache));
+        let mask = self.kernel.mask_config(settings, &kernel.l_cache)?;
         let config = CKConvConfig { boundaries, kernel, mask };
         config.validate()?;
         Ok(config)

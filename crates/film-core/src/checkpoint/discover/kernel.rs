@@ -259,6 +259,35 @@ impl FoundKernel {
     }
 }
 
+impl FoundKernel {
+    /// The configuration of the mask beside it, if there is one.
+    ///
+    /// # Errors
+    /// If `settings` name a mask and there is none, or one of another kind.
+    pub fn mask_config(
+        &self,
+        settings: &KernelSettings,
+        l_cache: &[usize],
+    ) -> Result<Option<MaskConfig>> {
+        let name = settings.mask.as_deref().unwrap_or_default();
+        let says = |kind: &str| name.to_ascii_lowercase().contains(kind);
+        let expected = match &self.mask {
+            None if !name.is_empty() => {
+                let mask = join(parent_of(&self.prefix), "mask");
+                format!("none, as there is neither {mask}.std_param nor {mask}.weight")
+            }
+            Some(mask) if mask.gaussian && says("exponential") => {
+                format!("a Gaussian one, as there is {}", join(&mask.prefix, "std_param"))
+            }
+            Some(mask) if !mask.gaussian && says("gaussian") => {
+                format!("an exponential one, as there is {}", join(&mask.prefix, "weight"))
+            }
+            mask => return Ok(mask.as_ref().map(|mask| mask.config(settings, l_cache))),
+        };
+        Err(Error::config("mask", expected, format!("{name:?}")))
+    }
+}
+
 impl FoundMask {
     /// The mask's configuration: the sizes found here, the rest from `settings`; σ's bounds are the
     /// original's for `l_cache` where `settings` does not have them.

@@ -26,6 +26,8 @@ pub struct KernelSettings {
     pub max_std: Option<f64>,
     /// In which form a Gaussian mask's σ is stored.
     pub parametrization: Parametrization,
+    /// The mask's name, which tells of a mask; what has none may have one all the same.
+    pub mask: Option<String>,
     /// What a convolution's axes take beyond their ends: one for all axes, or one for each.
     pub boundaries: Option<Vec<Boundary>>,
 }
@@ -59,6 +61,7 @@ impl KernelSettings {
             min_std: number(mask, "min_std")?,
             max_std: number(mask, "max_std")?,
             parametrization: Parametrization::from_json(mask)?,
+            mask: mask_name(config).or_else(|| mask_name(kernel)),
             boundaries: boundaries(config, kernel)?,
         })
     }
@@ -69,6 +72,13 @@ fn boundaries(config: &Object, kernel: &Object) -> Result<Option<Vec<Boundary>>>
     let object = if config.contains_key("fft_padding") { config } else { kernel };
     let axes = object.get("fft_padding").and_then(Value::as_array).map_or(1, Vec::len);
     ckconv::boundaries(object, axes)
+}
+
+/// A mask's name: the `type` of an object, or a string that is not "none".
+fn mask_name(json: &Object) -> Option<String> {
+    let mask = json.get("mask")?;
+    let name = mask.as_object().map_or(Some(mask), |mask| mask.get("type"))?.as_str()?;
+    (!name.eq_ignore_ascii_case("none")).then(|| name.into())
 }
 
 /// One number, or a list of them.
