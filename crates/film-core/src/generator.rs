@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::film::Film;
 use crate::flops::{Flops, Item};
 use crate::init::Init;
-use crate::ops::linear;
+use crate::ops::{gelu, linear};
 use crate::parameter::{Parameter, WeightDecay};
 
 /// Linear → GELU (exact) → Linear, whose output is one (γ, β) pair per FiLM layer
@@ -87,7 +87,7 @@ impl KernelFilmGenerator {
 
     fn flat(&self, conditioning: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (&self.hidden_weight, &self.hidden_bias);
-        let hidden = linear(conditioning, weight, Some(bias), "conditioning")?.gelu_erf()?;
+        let hidden = gelu(&linear(conditioning, weight, Some(bias), "conditioning")?)?;
         linear(&hidden, &self.output_weight, Some(&self.output_bias), "hidden activations")
     }
 }
