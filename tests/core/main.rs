@@ -11,6 +11,7 @@ mod discovery;
 mod film;
 mod flops;
 mod gradients;
+mod health;
 mod init;
 mod malformed;
 mod parity;

@@ -52,6 +52,7 @@ mod error;
 mod film;
 pub mod flops;
 mod generator;
+pub mod health;
 pub mod init;
 mod json;
 pub mod mask;
@@ -59,6 +60,7 @@ mod ops;
 mod parameter;
 mod registers;
 pub mod siren;
+pub mod statistics;
 
 /// The README's example, compiled.
 #[cfg(doctest)]

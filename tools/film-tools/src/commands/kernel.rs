@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use film_core::checkpoint::{Checkpoint, FoundKernel};
 use film_core::siren::{SirenConfig, grid};
+use film_core::statistics::{Gatherer, Summary};
 use film_core::{Condition, ConditionalKernel, Error};
 use serde::Serialize;
 
@@ -18,7 +19,6 @@ use crate::input::Input;
 use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
 use crate::picture::{Panel, Sheet};
 use crate::printer::{self, DIM};
-use crate::stats::{Gatherer, Summary};
 
 #[derive(Serialize)]
 struct Report {
