@@ -18,4 +18,6 @@ mod parity;
 mod shapes;
 mod siren;
 mod support;
+mod training;
+
 mod weight_decay;

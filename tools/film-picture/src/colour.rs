@@ -13,6 +13,8 @@ pub(crate) const RULE: Rgb = [0xe4, 0xe4, 0xe4];
 pub const WHITE: Rgb = [0xff, 0xff, 0xff];
 /// Of lines in plots.
 pub const INK: Rgb = [0x1b, 0x3f, 0x8b];
+/// Of a line in a plot behind others.
+pub const FAINT: Rgb = [0x9f, 0xb4, 0xd8];
 /// Of a second line in a plot.
 pub const RED: Rgb = [0xc4, 0x4e, 0x1c];
 
