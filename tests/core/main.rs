@@ -14,6 +14,7 @@ mod gradients;
 mod health;
 mod init;
 mod malformed;
+mod optim;
 mod parity;
 mod shapes;
 mod siren;

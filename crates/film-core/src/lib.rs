@@ -57,6 +57,7 @@ pub mod init;
 mod json;
 pub mod mask;
 mod ops;
+pub mod optim;
 mod parameter;
 mod registers;
 pub mod siren;

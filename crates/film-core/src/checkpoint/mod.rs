@@ -33,7 +33,7 @@ pub use discover::{
 };
 pub use header::TensorInfo;
 pub use safetensors::Dtype;
-pub use save::{Layout, save, to_le_bytes};
+pub use save::{Layout, save, save_tensors, to_le_bytes};
 
 /// One safetensors file of a checkpoint.
 #[derive(Debug)]

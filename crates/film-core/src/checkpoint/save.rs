@@ -114,27 +114,52 @@ pub fn save<'a>(
     let mut json = serde_json::to_string_pretty(config)
         .map_err(|error| Error::Format(error.to_string()).in_file(&directory.join(CONFIG)))?;
     json.push('\n');
-    let tensors: BTreeMap<&str, &Tensor> = tensors.into_iter().collect();
-    let layout = Layout::new(
-        tensors
-            .iter()
-            .map(|(name, tensor)| ((*name).into(), tensor.dtype().into(), tensor.dims().into())),
-    )?;
     if directory.exists() && !directory.is_dir() {
         return Err(Error::Format("is not a directory".into()).in_file(directory));
     }
     std::fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, error))?;
     let mut config_file = AtomicFile::create(&directory.join(CONFIG), overwrite)?;
     config_file.write(json.as_bytes())?;
-    let mut weights = AtomicFile::create(&directory.join(WEIGHTS), overwrite)?;
-    weights.write(layout.header())?;
-    for (name, tensor) in tensors {
-        if let Some((offset, _)) = layout.place(name) {
-            weights.write_at(&to_le_bytes(tensor)?, offset)?;
-        }
-    }
+    let weights = stage(&directory.join(WEIGHTS), tensors, overwrite)?;
     weights.commit()?;
     config_file.commit()
+}
+
+/// Writes one safetensors file, which appears whole or not at all.
+///
+/// # Shapes
+/// tensors of any shape, by their names
+///
+/// # Errors
+/// If `path` exists and `overwrite` is false, or the system cannot write; then it does not change.
+pub fn save_tensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+    overwrite: bool,
+) -> Result<()> {
+    stage(path, tensors, overwrite)?.commit()
+}
+
+/// The file with its tensors, not yet in place.
+fn stage<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+    overwrite: bool,
+) -> Result<AtomicFile> {
+    let tensors: BTreeMap<&str, &Tensor> = tensors.into_iter().collect();
+    let layout = Layout::new(
+        tensors
+            .iter()
+            .map(|(name, tensor)| ((*name).into(), tensor.dtype().into(), tensor.dims().into())),
+    )?;
+    let mut file = AtomicFile::create(path, overwrite)?;
+    file.write(layout.header())?;
+    for (name, tensor) in tensors {
+        if let Some((offset, _)) = layout.place(name) {
+            file.write_at(&to_le_bytes(tensor)?, offset)?;
+        }
+    }
+    Ok(file)
 }
 
 /// A tensor's elements in row-major order, as safetensors stores them.
