@@ -39,13 +39,24 @@ fn a_training_step_reaches_every_weight() {
     let groups = training.optimizer.groups();
     assert!(groups.warnings().is_empty() && groups.frozen().is_empty());
     let groups = groups.groups().iter();
-    let mut weights: Vec<_> =
-        groups.flat_map(|group| group.variables.iter().map(|of| (group.weight_decay, of.clone()))).collect();
+    let mut weights: Vec<_> = groups
+        .flat_map(|group| group.variables.iter().map(|of| (group.weight_decay, of.clone())))
+        .collect();
     assert_eq!(weights.len(), checkpoint.tensors().len());
     weights.sort_by(|(_, (a, _)), (_, (b, _))| a.cmp(b));
     for (decay, (name, _)) in &weights {
         // Of the kernels the last layer decays and the generators, of the rest what is no vector.
-        let vectors = ["norm", "grn", "ls_", "bias", "logits", "omega", "mask", "embedding", "hidden_linears"];
+        let vectors = [
+            "norm",
+            "grn",
+            "ls_",
+            "bias",
+            "logits",
+            "omega",
+            "mask",
+            "embedding",
+            "hidden_linears",
+        ];
         let expected = if vectors.iter().any(|part| name.contains(part)) { 0.0 } else { 0.1 };
         assert_eq!(*decay, expected, "{name}");
     }

@@ -13,12 +13,12 @@ mod flops;
 mod gradients;
 mod health;
 mod init;
+mod learning;
 mod malformed;
 mod optim;
 mod parity;
 mod shapes;
 mod siren;
 mod support;
-mod training;
 
 mod weight_decay;

@@ -8,7 +8,8 @@ use candle_nn::{Linear, VarBuilder, linear_no_bias};
 use film_core::checkpoint::{Checkpoint, KernelSettings};
 use film_core::conv::{Boundary, Convolution};
 use film_core::{
-    CKConvConfig, CKConvNd, Condition, Error, Parameter, RegisterPooling, RegisterPoolingConfig, Result,
+    CKConvConfig, CKConvNd, Condition, Error, Parameter, RegisterPooling, RegisterPoolingConfig,
+    Result,
 };
 
 /// The network's sizes, as a checkpoint's tensors have them.

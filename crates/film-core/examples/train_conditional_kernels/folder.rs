@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::config;
 use super::pictures;
+use super::task::LENGTHS;
 use super::training::{History, Settings, Training};
 
 const STATE: &str = "state.safetensors";
@@ -52,9 +53,8 @@ impl Folder {
             .with_context(|| format!("{}: cannot create", path.display()))?;
         // The old run's state must not be taken for the new one's.
         match std::fs::remove_file(folder.file(STATE)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("{}: cannot remove", folder.file(STATE).display()))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
+                .with_context(|| format!("{}: cannot remove", folder.file(STATE).display())),
             _ => Ok(folder),
         }
     }
@@ -89,7 +89,7 @@ impl Folder {
         save_state(&self.file(STATE), &training.optimizer, None, true)?;
         let tensors = training.model.tensors()?;
         let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-        checkpoint::save(&self.0, &config(), tensors, true)?;
+        checkpoint::save(&self.0, &config(LENGTHS), tensors, true)?;
         Ok(())
     }
 

@@ -4,11 +4,13 @@ use candle_core::{D, Tensor};
 use film_core::Result;
 use film_picture::{Chart, FAINT, Panel, RED, Series, Sheet};
 
-use super::task::{CHANNELS, Gabor, LENGTHS};
+use super::task::{self, CHANNELS, Gabor};
 use super::training::{History, Training};
 
 /// How many held-out kernels are shown.
 const SHOWN: usize = 8;
+/// Kernels are drawn four times as fine as they are trained on: a SIREN is defined between the points as well.
+const FINE: [usize; 2] = [33, 33];
 /// By how much errors are magnified.
 const MAGNIFIED: f64 = 10.0;
 
@@ -34,8 +36,10 @@ pub(crate) fn loss(history: &History) -> Chart {
 pub(crate) fn kernels(training: &Training) -> Result<Sheet> {
     let held_out = &training.held_out;
     let shown = SHOWN.min(held_out.gabors.len());
-    let targets = held_out.targets.narrow(0, 0, shown)?;
-    let learned = training.model.draw(&held_out.registers.narrow(0, 0, shown)?)?;
+    let gabors = &held_out.gabors[..shown];
+    let targets = task::kernels(gabors, FINE)?;
+    let registers = held_out.registers.narrow(0, 0, shown)?;
+    let learned = training.model.on_grid(FINE)?.draw(&registers)?;
     let errors = ((&learned - &targets)? * MAGNIFIED)?;
     let mut panels = Vec::new();
     for channel in 0..CHANNELS {
@@ -55,14 +59,14 @@ pub(crate) fn kernels(training: &Training) -> Result<Sheet> {
             training.steps()
         ),
         rows: rows.collect(),
-        columns: held_out.gabors[..shown].iter().map(label).collect(),
+        columns: gabors.iter().map(label).collect(),
         panels,
-        points: LENGTHS.map(|length| 2 * length - 1).into(),
-        reach: vec![1.0; LENGTHS.len()],
+        points: FINE.map(|length| 2 * length - 1).into(),
+        reach: vec![1.0; FINE.len()],
     })
 }
 
-/// A panel for each sample: kernels `[B, 25, 25, CHANNELS]`.
+/// A panel for each sample: kernels `[B, *2L−1, CHANNELS]`.
 fn row(kernels: &Tensor, channel: usize) -> Result<Vec<Panel>> {
     let one = kernels.narrow(D::Minus1, channel, 1)?.flatten_from(1)?.to_vec2::<f32>()?;
     let panel = |values: Vec<f32>| Panel { values: values.into_iter().map(f64::from).collect() };

@@ -1,7 +1,7 @@
 //! What is shown meanwhile, on stderr: a bar with loss and learning rate, and reports.
 
-use film_core::health::{Health, Thresholds};
 use film_core::Result;
+use film_core::health::Thresholds;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::training::Training;
@@ -31,9 +31,7 @@ impl Progress {
         let (steps, of) = (training.steps(), training.settings.steps);
         let (figures, error) = (figures(training, loss), 100.0 * error);
         let mut text = format!("step {steps} of {of}: {figures}, held-out error {error:.2} %\n");
-        if let Some(generator) = training.model.generator() {
-            let conditioning = training.model.conditioning(&training.held_out.registers)?;
-            let health = Health::new(generator, &conditioning)?;
+        if let Some(health) = training.model.health(&training.held_out.registers)? {
             for line in health.to_string().lines() {
                 text += &format!("  {line}\n");
             }

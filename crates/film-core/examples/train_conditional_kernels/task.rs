@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use film_core::Result;
 use film_core::init::Stream;
 
-/// Grid lengths of the kernels: 25 × 25 points, over [−1, 1] along each axis.
-pub(crate) const LENGTHS: [usize; 2] = [13, 13];
+/// Grid lengths of the kernels that are trained on: 17 × 17 points, over [−1, 1] along each axis.
+pub(crate) const LENGTHS: [usize; 2] = [9, 9];
 /// An even and an odd kernel each: cosine and sine of the same wave.
 pub(crate) const CHANNELS: usize = 2;
 /// A token for each parameter.
@@ -33,7 +33,8 @@ pub(crate) struct Gabor {
 impl Gabor {
     /// Uniform in the angle and in the logarithms of the others.
     fn random(stream: &mut Stream) -> Self {
-        let mut between = |(low, high): (f64, f64)| low * (high / low).powf(stream.uniform(0.0, 1.0));
+        let mut between =
+            |(low, high): (f64, f64)| low * (high / low).powf(stream.uniform(0.0, 1.0));
         let (frequency, spread) = (between(FREQUENCY), between(SPREAD));
         Self { angle: stream.uniform(0.0, TAU), frequency, spread }
     }
@@ -74,7 +75,7 @@ pub(crate) struct Batch {
     pub(crate) gabors: Vec<Gabor>,
     /// `[B, REGISTERS, WIDTH]`
     pub(crate) registers: Tensor,
-    /// `[B, 25, 25, CHANNELS]`
+    /// `[B, 17, 17, CHANNELS]`
     pub(crate) targets: Tensor,
 }
 
@@ -85,22 +86,26 @@ impl Batch {
         let gabors: Vec<Gabor> = (0..count).map(|_| Gabor::random(&mut stream)).collect();
         let tokens = gabors.iter().flat_map(|gabor| gabor.tokens().into_iter().flatten());
         let tokens: Vec<f32> = tokens.map(|value| value as f32).collect();
-        let [height, width] = LENGTHS.map(|length| 2 * length - 1);
-        let coordinate = |index: usize, length: usize| index as f64 / (length - 1) as f64 - 1.0;
-        let mut targets = Vec::with_capacity(count * height * width * CHANNELS);
-        for gabor in &gabors {
-            for row in 0..height {
-                for column in 0..width {
-                    let (y, x) = (coordinate(row, LENGTHS[0]), coordinate(column, LENGTHS[1]));
-                    targets.extend(gabor.at(y, x).map(|value| value as f32));
-                }
-            }
-        }
-        let device = &Device::Cpu;
         Ok(Self {
+            registers: Tensor::from_vec(tokens, (count, REGISTERS, WIDTH), &Device::Cpu)?,
+            targets: kernels(&gabors, LENGTHS)?,
             gabors,
-            registers: Tensor::from_vec(tokens, (count, REGISTERS, WIDTH), device)?,
-            targets: Tensor::from_vec(targets, (count, height, width, CHANNELS), device)?,
         })
     }
+}
+
+/// The kernels themselves, on a grid of these lengths over [−1, 1]: `[B, *2L−1, CHANNELS]`.
+pub(crate) fn kernels(gabors: &[Gabor], lengths: [usize; 2]) -> Result<Tensor> {
+    let [height, width] = lengths.map(|length| 2 * length - 1);
+    let coordinate = |index: usize, length: usize| index as f64 / (length - 1) as f64 - 1.0;
+    let mut values = Vec::with_capacity(gabors.len() * height * width * CHANNELS);
+    for gabor in gabors {
+        for row in 0..height {
+            for column in 0..width {
+                let (y, x) = (coordinate(row, lengths[0]), coordinate(column, lengths[1]));
+                values.extend(gabor.at(y, x).map(|value| value as f32));
+            }
+        }
+    }
+    Ok(Tensor::from_vec(values, (gabors.len(), height, width, CHANNELS), &Device::Cpu)?)
 }

@@ -1,7 +1,7 @@
 //! The training: settings in, a model that learns step by step out.
 
 use candle_core::Tensor;
-use candle_nn::{Optimizer, VarMap};
+use candle_nn::Optimizer;
 use film_core::Result;
 use film_core::optim::{AdamWConfig, GroupedAdamW, schedule};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,6 @@ pub(crate) struct History {
 }
 
 /// A run, as far as it has come.
-#[derive(Debug)]
 pub(crate) struct Training {
     pub(crate) settings: Settings,
     pub(crate) model: Model,
@@ -51,7 +50,7 @@ pub(crate) struct Training {
 impl Training {
     /// A run that has made no step yet.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
-        let model = Model::new(VarMap::new(), settings.seed)?;
+        let model = Model::fresh(settings.seed)?;
         let config = AdamWConfig { max_grad_norm: Some(1.0), ..AdamWConfig::default() };
         let optimizer = GroupedAdamW::with_groups(model.groups(WEIGHT_DECAY)?, config)?;
         let held_out = Batch::new(settings.seed, "held out", HELD_OUT)?;

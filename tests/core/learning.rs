@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use film_core::checkpoint::{Checkpoint, KernelSettings};
+use film_core::health::Thresholds;
 
 use crate::support::{numbers, tensor};
 
@@ -69,6 +70,8 @@ fn steps_lower_the_loss_and_pictures_show_it() {
     steps(&mut training, 40);
     let after = training.evaluate().unwrap();
     assert!(after < 0.95 * before, "{before} → {after}");
+    let health = training.model.health(&training.held_out.registers).unwrap().unwrap();
+    assert!(health.findings(&Thresholds::default()).is_empty());
     folder.save(&training).unwrap();
     folder.illustrate(&training).unwrap();
     for file in ["loss.png", "kernels.png"] {
@@ -104,7 +107,7 @@ fn the_checkpoint_draws_what_was_learned() {
 fn runs_are_not_replaced_unasked_nor_taken_up_broken() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
-    let text = |result: anyhow::Result<(Folder, Training)>| format!("{:#}", result.unwrap_err());
+    let text = |result: anyhow::Result<(Folder, Training)>| format!("{:#}", result.err().unwrap());
     assert!(text(Folder::resume(path)).contains("training.json: cannot open"));
     let folder = Folder::create(path, false).unwrap();
     let mut training = Training::new(SETTINGS).unwrap();
