@@ -69,6 +69,9 @@ fn run(checkpoint: &PathBuf, images: &PathBuf, output: Option<&PathBuf>) -> Resu
     // Towards what it takes the images for: a step should make it surer of it.
     let classes = logits.argmax(D::Minus1)?;
     let mut training = training::Training::new(&checkpoint, &config)?;
+    for warning in training.optimizer.groups().warnings() {
+        eprintln!("warning: {warning}");
+    }
     let (before, after) = (training.step(&image, &classes)?, training.step(&image, &classes)?);
     println!("a training step towards these classes: cross-entropy {before:.4} → {after:.4}");
     Ok(())
