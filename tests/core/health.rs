@@ -200,8 +200,8 @@ fn reports_are_text_and_json() {
     assert!(lines[0].starts_with("conditioning: 2 samples, 0 all zero, -0."), "{text}");
     assert_eq!(
         lines[2],
-        "layer 1: γ 1.000 to 1.000, spread 0.000, 0.0 % negative; β 0.000 to 0.000, spread 0.000, rms 0.000 π; \
-         mlp.2 from its start: weight 0.000 and 0.000, bias 0.000 and 0.000"
+        "layer 1: γ 1.00 to 1.00, spread 0.00, 0.0 % negative; β 0.00 to 0.00, spread 0.00, rms 0.00 π; \
+         mlp.2 moved by 0.00 and 0.00, bias by 0.00 and 0.00"
     );
     let json = serde_json::to_value(&health).unwrap();
     assert_eq!(json["outputs"]["conditioning"]["samples"], 2);

@@ -23,10 +23,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) force: bool,
     /// Steps of the whole run.
-    #[arg(long, value_name = "N", default_value_t = 3500, value_parser = count(1))]
+    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = count(1_000_000))]
     steps: u64,
     /// Kernels in a step.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(1))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(1024))]
     batch: u64,
     /// The highest learning rate, after a warm-up; it falls by half a cosine.
     #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = positive)]
@@ -35,10 +35,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Steps between reports and checkpoints.
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = count(1))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = count(1_000_000))]
     pub(crate) every: u64,
     /// Stop when that many steps of the run are made, for --resume to go on from.
-    #[arg(long, value_name = "N", value_parser = count(0))]
+    #[arg(long, value_name = "N", value_parser = count(1_000_000))]
     pub(crate) stop_after: Option<u64>,
 }
 
@@ -49,9 +49,9 @@ impl Args {
     }
 }
 
-/// A number from `least` to where counts stop making sense.
-fn count(least: u64) -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(least..=100_000_000)
+/// A number from 1 to `most`.
+fn count(most: u64) -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=most)
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -108,7 +108,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(flat.to_dtype(DType::F64)?.to_vec1()?)
 }
 
-/// Three decimals, or a dash.
+/// Two decimals, or a dash.
 fn decimals(value: Option<f64>) -> String {
-    value.map_or("–".into(), |value| format!("{value:.3}"))
+    value.map_or("–".into(), |value| format!("{value:.2}"))
 }

@@ -94,7 +94,7 @@ impl fmt::Display for Distance {
         let Self { gamma, beta } = self;
         write!(
             f,
-            "mlp.2 from its start: weight {:.3} and {:.3}, bias {:.3} and {:.3}",
+            "mlp.2 moved by {:.2} and {:.2}, bias by {:.2} and {:.2}",
             gamma.weight, beta.weight, gamma.bias, beta.bias
         )
     }
