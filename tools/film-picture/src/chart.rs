@@ -11,6 +11,11 @@ const BOTTOM: f64 = 44.0;
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 220.0;
 
+/// Digits at which a logarithmic axis may begin and end.
+const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
+/// Powers closer than this are the same.
+const SLACK: f64 = 1e-9;
+
 /// One curve.
 #[derive(Debug, Clone)]
 pub struct Series {
@@ -62,12 +67,8 @@ impl Chart {
     fn spans(&self) -> (Span, Span) {
         let points = || self.series.iter().flat_map(|series| self.placed(series));
         let powers = Span::of(points().map(|(_, power)| power));
-        // Whole or, where there are few, half decades: 1 and 3.
-        let step = if powers.to - powers.from > 1.0 { 1.0 } else { 0.5 };
-        let powers = Span {
-            from: (powers.from / step).floor() * step,
-            to: (powers.to / step).ceil() * step,
-        };
+        // From one round number to another.
+        let powers = Span { from: around(powers.from).0, to: around(powers.to).1 };
         (Span::of(points().map(|(x, _)| x)), powers)
     }
 }
@@ -111,18 +112,27 @@ impl Drawing for Chart {
     }
 }
 
+/// The round powers next to one: at or below it, and at or above it.
+fn around(power: f64) -> (f64, f64) {
+    let decade = power.floor();
+    let places = ROUND.map(|digit| decade + digit.log10());
+    let below = places.into_iter().filter(|place| *place <= power + SLACK);
+    let above = places.into_iter().filter(|place| *place >= power - SLACK);
+    (below.fold(decade, f64::max), above.fold(decade + 1.0, f64::min))
+}
+
 /// The lines of a logarithmic axis, as powers: of 1 to 9 of each decade; those of 1 have a text, and in a short span
 /// those of 2 and 5.
 fn decades(powers: Span) -> Vec<(f64, Option<String>)> {
     let mut lines = Vec::new();
-    let slack = 1e-9;
     for decade in powers.from.floor() as i32..=powers.to.ceil() as i32 {
         for digit in 1..=9 {
             let power = f64::from(decade) + f64::from(digit).log10();
-            if power < powers.from - slack || power > powers.to + slack {
+            if power < powers.from - SLACK || power > powers.to + SLACK {
                 continue;
             }
-            let named = digit == 1 || (powers.to - powers.from < 1.5 && matches!(digit, 2 | 5));
+            let named =
+                digit == 1 || (powers.to - powers.from < 1.5 && ROUND.contains(&f64::from(digit)));
             let text = match decade {
                 0..4 => (digit * 10i32.pow(decade as u32)).to_string(),
                 -4..0 => format!("{:.*}", -decade as usize, f64::from(digit) * 10f64.powi(decade)),
@@ -166,6 +176,15 @@ mod tests {
         };
         assert_eq!(named(-3.0, 1.0), ["0.001", "0.01", "0.1", "1", "10"]);
         assert_eq!(named(-0.5, 0.5), ["0.5", "1", "2"]);
+        let chart = |low: f64, high: f64| {
+            let points = vec![(0.0, low), (1.0, high)];
+            let series = Series { label: String::new(), colour: BLACK, points };
+            let chart = Chart { title: String::new(), across: String::new(), series: vec![series] };
+            let span = chart.spans().1;
+            [span.from, span.to].map(|power| format!("{:.3}", 10f64.powf(power)))
+        };
+        assert_eq!(chart(0.11, 1.1), ["0.100", "2.000"]);
+        assert_eq!(chart(0.05, 1.0), ["0.050", "1.000"]);
         assert_eq!(named(-6.0, -4.0), ["1e-6", "1e-5", "0.0001"]);
     }
 

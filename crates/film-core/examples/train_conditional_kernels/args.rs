@@ -23,13 +23,13 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) force: bool,
     /// Steps of the whole run.
-    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = count(1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2500, value_parser = count(1_000_000))]
     steps: u64,
     /// Kernels in a step.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(1024))]
     batch: u64,
     /// The highest learning rate, after a warm-up; it falls by half a cosine.
-    #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = 0.02, value_parser = positive)]
     learning_rate: f64,
     /// Seed of the start and of all kernels drawn.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -8,9 +8,9 @@ use super::task::{self, CHANNELS, Gabor};
 use super::training::{History, Training};
 
 /// How many held-out kernels are shown.
-const SHOWN: usize = 8;
-/// Kernels are drawn four times as fine as they are trained on: a SIREN is defined between the points as well.
-const FINE: [usize; 2] = [33, 33];
+const SHOWN: usize = 6;
+/// Kernels are drawn three times as fine as they are trained on: a SIREN is defined between the points as well.
+const FINE: [usize; 2] = [25, 25];
 /// By how much errors are magnified.
 const MAGNIFIED: f64 = 10.0;
 

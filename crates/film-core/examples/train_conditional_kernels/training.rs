@@ -51,7 +51,12 @@ impl Training {
     /// A run that has made no step yet.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
         let model = Model::fresh(settings.seed)?;
-        let config = AdamWConfig { max_grad_norm: Some(1.0), ..AdamWConfig::default() };
+        let config = AdamWConfig {
+            // A run this short forgets large early gradients sooner than the default, 0.999.
+            betas: (0.9, 0.99),
+            max_grad_norm: Some(1.0),
+            ..AdamWConfig::default()
+        };
         let optimizer = GroupedAdamW::with_groups(model.groups(WEIGHT_DECAY)?, config)?;
         let held_out = Batch::new(settings.seed, "held out", HELD_OUT)?;
         Ok(Self { settings, model, optimizer, history: History::default(), held_out })
