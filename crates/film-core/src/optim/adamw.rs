@@ -81,7 +81,8 @@ pub struct StepReport {
 /// A variable without a gradient is left alone as in PyTorch: no decay, and its moments and its t stay.
 ///
 /// As a candle [`Optimizer`] made by `new` it has one group of all floating-point variables, as candle's own
-/// AdamW; [`with_groups`](Self::with_groups) is the way to more.
+/// AdamW, and its state cannot be saved, as its variables have no names; [`with_groups`](Self::with_groups) is the way to
+/// more.
 #[derive(Debug)]
 pub struct GroupedAdamW {
     pub(super) config: AdamWConfig,
@@ -129,8 +130,11 @@ impl GroupedAdamW {
 
     /// Makes a step; what [`Optimizer::step`] does, with a report.
     ///
+    /// # Shapes
+    /// gradients as their variables, in any floating-point dtype
+    ///
     /// # Errors
-    /// If a gradient has another shape than its variable or holds a NaN or an infinity (the error names the
+    /// If a gradient has another shape or device than its variable or holds a NaN or an infinity (the error names the
     /// variable), or the learning rate is negative or not finite. Then no variable, no moment and no count has
     /// changed.
     pub fn update(&mut self, gradients: &GradStore) -> Result<StepReport> {
@@ -166,6 +170,10 @@ fn gradient_of(name: &str, var: &Var, gradients: &GradStore) -> Result<Option<Te
     if gradient.dims() != var.dims() {
         let expected = format!("shape {:?}", var.dims());
         let found = format!("{:?}", gradient.dims());
+        return Err(Error::tensor(format!("gradient of {name}"), expected, found));
+    }
+    if !gradient.device().same_device(var.device()) {
+        let [expected, found] = [var.device(), gradient.device()].map(|at| format!("{at:?}"));
         return Err(Error::tensor(format!("gradient of {name}"), expected, found));
     }
     Ok(Some(gradient.to_dtype(wide(var.dtype()))?.contiguous()?))

@@ -56,12 +56,12 @@ impl Ema {
         if !(0.0..1.0).contains(&decay) {
             return Err(Error::config("decay", "a number from 0 to below 1", decay));
         }
-        let start = |var: &Var| match var.dtype().is_float() {
-            true => {
-                Var::from_tensor(&var.as_detached_tensor().to_dtype(wide(var.dtype()))?.copy()?)
-                    .map(Some)
+        let start = |var: &Var| -> Result<Option<Var>> {
+            if !var.dtype().is_float() {
+                return Ok(None);
             }
-            false => Ok(None),
+            let value = var.as_detached_tensor().to_dtype(wide(var.dtype()))?;
+            Ok(Some(Var::from_tensor(&value.force_contiguous()?)?))
         };
         let averages = sorted(vars)?
             .into_iter()
@@ -94,7 +94,7 @@ impl Ema {
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         let copy = |each: &Average| {
             let tensor = each.average.as_ref().unwrap_or(&each.var).as_detached_tensor();
-            tensor.copy()?.to_dtype(each.var.dtype())
+            tensor.to_dtype(each.var.dtype())?.force_contiguous()
         };
         self.averages.iter().map(|(name, each)| Ok((name.clone(), copy(each)?))).collect()
     }

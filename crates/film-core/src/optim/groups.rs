@@ -23,7 +23,7 @@ impl Policy {
     /// Matrices and larger decay by default, vectors and scalars (biases, gains) do not.
     ///
     /// # Shapes
-    /// variable of any shape
+    /// variable `[*]`
     pub fn by_rank(_name: &str, variable: &Var) -> Self {
         match variable.rank() {
             0 | 1 => WeightDecay::None.into(),
@@ -69,7 +69,8 @@ impl fmt::Display for DecayWarning {
         let Self { variable, shape, weight_decay } = self;
         write!(
             f,
-            "{variable}: of shape {shape:?}, decays by the default {weight_decay}; say so, or say that it should not"
+            "{variable}: of shape {shape:?}, decays by the default {weight_decay}; say with \
+             WeightDecay::Value that it should, or with WeightDecay::None that it should not"
         )
     }
 }
@@ -103,6 +104,7 @@ pub struct ParameterGroups {
     groups: Vec<ParameterGroup>,
     frozen: Vec<(String, Var)>,
     warnings: Vec<DecayWarning>,
+    named: bool,
 }
 
 impl ParameterGroups {
@@ -128,6 +130,11 @@ impl ParameterGroups {
     /// The variables of rank 0 or 1 that decay by default, sorted by name.
     pub fn warnings(&self) -> &[DecayWarning] {
         &self.warnings
+    }
+
+    /// Whether the names are the variables' own, and not made of their places.
+    pub(super) fn named(&self) -> bool {
+        self.named
     }
 
     /// Each trained variable with its name and its group, group after group.
@@ -289,7 +296,7 @@ impl Assignment {
             push(&mut groups, weight_decay, policy.learning_rate_scale, (name, var));
         }
         groups.sort_by(|a, b| key(a).0.total_cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1)));
-        Ok(ParameterGroups { groups, frozen, warnings })
+        Ok(ParameterGroups { groups, frozen, warnings, named: true })
     }
 }
 
@@ -327,9 +334,9 @@ pub(super) fn sorted(vars: &VarMap) -> Result<Vec<(String, Var)>> {
 /// All of `vars` in one group, named by their places.
 pub(super) fn unnamed(vars: Vec<Var>, weight_decay: f64) -> Result<ParameterGroups> {
     let named = vars.into_iter().enumerate().map(|(index, var)| (format!("vars.{index}"), var));
-    let assignment = Assignment::new(named.collect(), weight_decay)?;
-    if assignment.variables.values().all(|(_, said)| said.is_some()) {
-        return assignment.finish();
+    let mut assignment = Assignment::new(named.collect(), weight_decay)?;
+    for (_, said) in assignment.variables.values_mut().filter(|(_, said)| said.is_none()) {
+        *said = Some(Said::Trained(WeightDecay::Value(weight_decay).into()));
     }
-    assignment.layers("", |_, _| WeightDecay::Value(weight_decay))?.finish()
+    Ok(ParameterGroups { named: false, ..assignment.finish()? })
 }

@@ -14,7 +14,7 @@ use crate::json::non_negative;
 const STEPS: &str = "steps";
 const LEARNING_RATE: &str = "learning_rate";
 const GROUP: &str = "group.";
-const GRADIENTS: &str = "gradients.";
+const UPDATES: &str = "updates.";
 const AVERAGE: &str = "average.";
 
 /// Writes the state of a run to one safetensors file, which appears whole or not at all. The same state gives
@@ -24,7 +24,7 @@ const AVERAGE: &str = "average.";
 /// |---|---|
 /// | `weights.{name}` | every variable, frozen ones too |
 /// | `first_moment.{name}`, `second_moment.{name}` | of every trained variable |
-/// | `gradients.{name}` | how many it has had |
+/// | `updates.{name}` | how many steps it has had a gradient in |
 /// | `group.{name}` `[2]` | its weight decay and learning-rate scale |
 /// | `average.{name}` | of every variable, if there is an `ema` |
 /// | `learning_rate`, `steps` | as they are now |
@@ -33,13 +33,15 @@ const AVERAGE: &str = "average.";
 /// schedule, and which data come next ([`GroupedAdamW::steps`] says how far it is).
 ///
 /// # Errors
-/// If `path` exists and `overwrite` is false, or the system cannot write; then it does not change.
+/// If `path` exists and `overwrite` is false, the optimizer's variables have no names, or the system cannot write;
+/// then it does not change.
 pub fn save_state(
     path: &Path,
     optimizer: &GroupedAdamW,
     ema: Option<&Ema>,
     overwrite: bool,
 ) -> Result<()> {
+    check_named(optimizer)?;
     let variables = variables(optimizer, ema);
     let numbers = numbers(optimizer)?;
     let variables = variables.iter().map(|(name, var)| (name.as_str(), var.as_tensor()));
@@ -51,9 +53,11 @@ pub fn save_state(
 /// go on as if the run had never stopped, to the bit on the same machine.
 ///
 /// # Errors
-/// If the file is no such state, or one of other variables, shapes, dtypes or groups, or holds averages where
-/// there is no `ema` or none where there is; the error names the file and the tensor. Then nothing has changed.
+/// If the optimizer's variables have no names, or the file is no such state, or one of other variables, shapes,
+/// dtypes or groups, or holds averages where there is no `ema` or none where there is; the error names the file and
+/// the tensor. Then nothing has changed.
 pub fn load_state(path: &Path, optimizer: &mut GroupedAdamW, ema: Option<&mut Ema>) -> Result<()> {
+    check_named(optimizer)?;
     let mut state = State::open(path)?;
     let loaded = state.check(optimizer, ema.as_deref()).map_err(|error| error.in_file(path))?;
     for ((_, var), value) in variables(optimizer, ema.as_deref()).iter().zip(&loaded.values) {
@@ -65,6 +69,19 @@ pub fn load_state(path: &Path, optimizer: &mut GroupedAdamW, ema: Option<&mut Em
     optimizer.config.learning_rate = loaded.learning_rate;
     optimizer.steps = loaded.steps;
     Ok(())
+}
+
+/// The order in which [`VarMap::all_vars`](candle_nn::VarMap::all_vars) gives variables is another in each process: by
+/// their places, values would come to others of the same shape.
+fn check_named(optimizer: &GroupedAdamW) -> Result<()> {
+    match optimizer.groups.named() {
+        true => Ok(()),
+        false => Err(Error::config(
+            "optimizer",
+            "variables with names, as GroupedAdamW::with_groups takes them",
+            "variables without, as Optimizer::new takes them",
+        )),
+    }
 }
 
 /// Every variable of the state, by its name there.
@@ -97,7 +114,7 @@ fn numbers(optimizer: &GroupedAdamW) -> Result<Vec<(String, Tensor)>> {
     for ((group, name, _), moments) in optimizer.groups.trained().zip(&optimizer.moments) {
         let group = [group.weight_decay, group.learning_rate_scale];
         numbers.push((format!("{GROUP}{name}"), Tensor::new(&group, &Device::Cpu)?));
-        numbers.push((format!("{GRADIENTS}{name}"), count(moments.count)?));
+        numbers.push((format!("{UPDATES}{name}"), count(moments.count)?));
     }
     Ok(numbers)
 }
@@ -159,7 +176,7 @@ impl State {
                 });
                 return Err(Error::tensor(tensor, expected, found));
             }
-            counts.push(self.count(&format!("{GRADIENTS}{name}"))?);
+            counts.push(self.count(&format!("{UPDATES}{name}"))?);
         }
         let values = variables(optimizer, ema)
             .into_iter()
