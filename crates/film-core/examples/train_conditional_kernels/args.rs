@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(1024))]
     batch: u64,
     /// The highest learning rate, after a warm-up; it falls by half a cosine.
-    #[arg(long, value_name = "X", default_value_t = 0.02, value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = 0.02, value_parser = positive, allow_negative_numbers = true)]
     learning_rate: f64,
     /// Seed of the start and of all kernels drawn.
     #[arg(long, value_name = "N", default_value_t = 0)]
