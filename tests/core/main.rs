@@ -11,11 +11,14 @@ mod discovery;
 mod film;
 mod flops;
 mod gradients;
+mod health;
 mod init;
+mod learning;
 mod malformed;
 mod optim;
 mod parity;
 mod shapes;
 mod siren;
 mod support;
+
 mod weight_decay;

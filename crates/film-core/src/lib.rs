@@ -54,6 +54,7 @@ mod error;
 mod film;
 pub mod flops;
 mod generator;
+pub mod health;
 pub mod init;
 mod json;
 pub mod mask;
@@ -62,6 +63,7 @@ pub mod optim;
 mod parameter;
 mod registers;
 pub mod siren;
+pub mod statistics;
 
 /// The README's example, compiled.
 #[cfg(doctest)]

@@ -286,7 +286,8 @@ impl Mask {
                 };
                 clamp(&std, config.min_std, config.max_std)
             }
-            MaskConfig::Exponential(_) => Ok(parameter.abs()?),
+            // |w|, with the slope 0 at 0, as PyTorch has it; candle's has 1.
+            MaskConfig::Exponential(_) => Ok((&parameter * parameter.detach().sign()?)?),
         }
     }
 

@@ -1,6 +1,6 @@
 //! 25 steps as PyTorch's AdamW makes them.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarMap;
 use film_core::checkpoint::Checkpoint;
 use film_core::optim::{AdamWConfig, GroupedAdamW, ParameterGroups};
@@ -8,17 +8,6 @@ use film_core::{KernelFilmConfig, KernelFilmGenerator, init};
 
 use super::var;
 use crate::support::{cases, relative_error, tensor};
-
-/// The generator's flat output, with a GELU of candle's exact operations: the gradient of its own is rounded.
-fn forward(vars: &VarMap, conditioning: &Tensor) -> Tensor {
-    let linear = |x: &Tensor, layer: &str| {
-        let [weight, bias] = ["weight", "bias"].map(|name| var(vars, &format!("{layer}.{name}")));
-        x.matmul(&weight.t().unwrap()).unwrap().broadcast_add(&bias).unwrap()
-    };
-    let hidden = linear(conditioning, "mlp.0");
-    let phi = ((&hidden / 2f64.sqrt()).unwrap().erf().unwrap() + 1.0).unwrap();
-    linear(&((hidden * 0.5).unwrap() * phi).unwrap(), "mlp.2")
-}
 
 #[test]
 fn losses_and_weights_are_pytorchs() {
@@ -33,7 +22,7 @@ fn losses_and_weights_are_pytorchs() {
             let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
             let vars = VarMap::new();
             let vb = init::var_builder(&vars, 0, dtype, &Device::Cpu);
-            KernelFilmGenerator::new(&config, vb).unwrap();
+            let generator = KernelFilmGenerator::new(&config, vb).unwrap();
             let parameters = config.parameters().unwrap();
             for parameter in &parameters {
                 let start = tensor(&io, &format!("initial.{}", parameter.name), dtype);
@@ -58,7 +47,7 @@ fn losses_and_weights_are_pytorchs() {
             let steps = settings["steps"].as_u64().unwrap();
             let losses: Vec<Tensor> = (0..steps)
                 .map(|_| {
-                    let error = (forward(&vars, &conditioning) - &target).unwrap();
+                    let error = (generator.forward(&conditioning).unwrap() - &target).unwrap();
                     let loss = error.sqr().unwrap().mean_all().unwrap();
                     optimizer.update(&loss.backward().unwrap()).unwrap();
                     loss

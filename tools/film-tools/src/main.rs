@@ -11,7 +11,6 @@ mod input;
 mod output;
 mod picture;
 mod printer;
-mod stats;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,8 @@ use candle_nn::{Linear, VarBuilder, linear_no_bias};
 use film_core::checkpoint::{Checkpoint, KernelSettings};
 use film_core::conv::{Boundary, Convolution};
 use film_core::{
-    CKConvConfig, CKConvNd, Condition, Error, RegisterPooling, RegisterPoolingConfig, Result,
+    CKConvConfig, CKConvNd, Condition, Error, Parameter, RegisterPooling, RegisterPoolingConfig,
+    Result,
 };
 
 /// The network's sizes, as a checkpoint's tensors have them.
@@ -48,6 +49,19 @@ impl Config {
             feed_forward: axis("blocks.0.mlp.layer1.weight", 0)?,
             convs: (0..discovery.convs().len()).map(conv).collect::<Result<_>>()?,
         })
+    }
+
+    /// The parts that know how each of their parameters trains, by the prefix they are built under.
+    pub(crate) fn modules(&self) -> Result<Vec<(String, Vec<Parameter>)>> {
+        let pooling = RegisterPoolingConfig { num_registers: self.registers };
+        let mut modules = Vec::new();
+        for (index, conv) in self.convs.iter().enumerate() {
+            let block = format!("blocks.{index}");
+            modules.push((format!("{block}.register_pooling"), pooling.parameters()?.into()));
+            let conv_prefix = format!("{block}.sequence_mixer.inner_mixer.mixer.global_conv");
+            modules.push((conv_prefix, conv.parameters()?));
+        }
+        Ok(modules)
     }
 
     /// Patches in a row, and tokens in a row of the grid.

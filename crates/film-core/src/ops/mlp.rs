@@ -69,7 +69,7 @@ impl Mlp {
 
 /// The definition, in candle's operations.
 fn plain(x: &Tensor, [weight, bias, output, shift]: &[Tensor; 4], name: &str) -> Result<Tensor> {
-    let hidden = linear(x, weight, Some(bias), name)?.gelu_erf()?;
+    let hidden = super::gelu(&linear(x, weight, Some(bias), name)?)?;
     linear(&hidden, output, Some(shift), "hidden activations")
 }
 

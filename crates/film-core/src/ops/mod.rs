@@ -1,14 +1,15 @@
 //! The tensor operations that candle lacks, gets wrong for some layouts, or does in more passes over memory than needed.
 //!
 //! ```text
-//! linear, clamp    in candle's operations, on any device
-//! mlp              linear → GELU → linear: plain, and fused on the CPU
-//! shortcut         y + shortcut ⊙ x: plain, and fused on the CPU
-//! window           kernel ⊙ windows along its axes: plain, and fused on the CPU
-//! vector           building blocks of fused operations        slices, threads, pages   what they stand on
+//! linear, gelu, clamp   in candle's operations, on any device
+//! mlp                   linear → GELU → linear: plain, and fused on the CPU
+//! shortcut              y + shortcut ⊙ x: plain, and fused on the CPU
+//! window                kernel ⊙ windows along its axes: plain, and fused on the CPU
+//! vector                building blocks of fused operations      slices, threads, pages   what they stand on
 //! ```
 
 mod clamp;
+mod gelu;
 mod linear;
 mod mlp;
 mod mlp_gradient;
@@ -20,6 +21,7 @@ pub(crate) mod vector;
 mod window;
 
 pub(crate) use clamp::clamp;
+pub(crate) use gelu::gelu;
 pub(crate) use linear::{check_input, linear};
 pub(crate) use mlp::Mlp;
 pub(crate) use pages::zeros;

@@ -82,6 +82,11 @@ impl SirenKernel {
         &self.config
     }
 
+    /// What modulates it, if anything does.
+    pub fn generator(&self) -> Option<&KernelFilmGenerator> {
+        self.generator.as_ref()
+    }
+
     /// Draws the kernel. Without conditioning, or without a generator, nothing is modulated and the
     /// leading axis is 1.
     ///

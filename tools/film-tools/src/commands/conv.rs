@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use film_core::checkpoint::{Checkpoint, FoundConv};
 use film_core::conv::{Boundary, Channels};
+use film_core::statistics::{Gatherer, Summary};
 use film_core::{CKConvNd, Condition, Error};
 use serde::Serialize;
 
@@ -18,7 +19,6 @@ use crate::chain::{Place, read_rows, row_rank};
 use crate::input::Input;
 use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
 use crate::printer::{self, DIM};
-use crate::stats::{Gatherer, Summary};
 
 /// Numbers that are summed up at once.
 const PIECE: usize = 1 << 20;

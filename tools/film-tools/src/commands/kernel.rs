@@ -8,7 +8,9 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use film_core::checkpoint::{Checkpoint, FoundKernel};
 use film_core::siren::{SirenConfig, grid};
+use film_core::statistics::{Gatherer, Summary};
 use film_core::{Condition, ConditionalKernel, Error};
+use film_picture::{Panel, Sheet};
 use serde::Serialize;
 
 use super::{SCHEMA_VERSION, check_grid, device, discover, selection, statistics, title};
@@ -16,9 +18,7 @@ use crate::args::Kernel;
 use crate::chain::{Place, read_rows, row_rank};
 use crate::input::Input;
 use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
-use crate::picture::{Panel, Sheet};
-use crate::printer::{self, DIM};
-use crate::stats::{Gatherer, Summary};
+use crate::printer::{self, DIM, escape};
 
 #[derive(Serialize)]
 struct Report {
@@ -130,8 +130,8 @@ fn draw(
     };
     let mut picture = match &args.image {
         Some(picture) => {
-            let sheet = sheet(args, found, &grid, &shape, input.is_some())?;
-            Some((picture, picture.create(args.tensors.force)?, sheet))
+            let shown = Shown::new(args, found, &grid, &shape, input.is_some())?;
+            Some((picture, picture.create(args.tensors.force)?, shown))
         }
         None => None,
     };
@@ -152,8 +152,8 @@ fn draw(
             Some(values) => Condition::Conditioning(values),
         };
         let drawn = kernel.draw(lengths, condition)?.0.to_device(&Device::Cpu)?;
-        if let Some((_, _, sheet)) = &mut picture {
-            add_panels(sheet, &drawn, start)?;
+        if let Some((_, _, shown)) = &mut picture {
+            shown.add(&drawn, start)?;
         }
         let drawn = drawn.flatten_all()?;
         gatherer.add(&drawn.to_dtype(DType::F64)?.to_vec1::<f64>()?);
@@ -166,8 +166,8 @@ fn draw(
     if let Some(writer) = writer {
         writer.finish()?;
     }
-    if let Some((picture, file, sheet)) = picture {
-        picture.write(file, &sheet)?;
+    if let Some((picture, file, shown)) = picture {
+        picture.write(file, &shown.sheet)?;
     }
     Ok(Report {
         schema_version: SCHEMA_VERSION,
@@ -206,58 +206,82 @@ pub(super) fn check_memory(config: &SirenConfig, lengths: &[usize], what: &str) 
     Ok(())
 }
 
-/// An empty sheet for the samples and channels asked for.
-fn sheet(
-    args: &Kernel,
-    found: &FoundKernel,
-    grid: &Tensor,
-    shape: &[usize],
-    modulated: bool,
-) -> Result<Sheet> {
-    let points = &shape[1..shape.len() - 1];
-    if points.len() > 3 {
-        bail!(
-            "--image: pictures are drawn of kernels with up to 3 axes, this one has {}",
-            points.len()
-        );
-    }
-    if shape[0] == 0 {
-        bail!("--image: there are no samples to draw");
-    }
-    let choose = |flag: &str, range: &Option<Range<usize>>, first: usize, there: usize| match range
-    {
-        Some(range) if range.end > there => {
-            bail!("--{flag} {}..{}: there are {there}, from 0", range.start, range.end)
-        }
-        Some(range) => Ok(range.clone()),
-        None => Ok(0..there.min(first)),
-    };
-    let last = grid.flatten_to(points.len())?.to_dtype(DType::F64)?;
-    let corner = last.get(last.dim(0)? - 1)?.to_vec1::<f64>()?;
-    let sheet = Sheet {
-        title: format!("{}: kernels {points:?}", found.name()),
-        modulated,
-        samples: choose("samples", &args.samples, 4, shape[0])?,
-        channels: choose("channels", &args.channels, 8, shape[shape.len() - 1])?,
-        panels: vec![],
-        points: points.to_vec(),
-        reach: corner,
-    };
-    sheet.check_size()?;
-    Ok(sheet)
+/// The samples and channels that a picture shows, and their sheet.
+struct Shown {
+    samples: Range<usize>,
+    channels: Range<usize>,
+    sheet: Sheet,
 }
 
-/// Adds the panels of those samples of the sheet that are in the chunk from `start` on.
-fn add_panels(sheet: &mut Sheet, drawn: &Tensor, start: usize) -> Result<()> {
-    let end = start + drawn.dim(0)?;
-    for sample in sheet.samples.clone().filter(|sample| (start..end).contains(sample)) {
-        let kernel = drawn.get(sample - start)?;
-        for channel in sheet.channels.clone() {
-            let values = kernel.narrow(kernel.rank() - 1, channel, 1)?.flatten_all()?;
-            sheet.panels.push(Panel { values: values.to_dtype(DType::F64)?.to_vec1()? });
+impl Shown {
+    /// An empty sheet for the samples and channels asked for.
+    fn new(
+        args: &Kernel,
+        found: &FoundKernel,
+        grid: &Tensor,
+        shape: &[usize],
+        modulated: bool,
+    ) -> Result<Self> {
+        let points = &shape[1..shape.len() - 1];
+        if points.len() > 3 {
+            bail!(
+                "--image: pictures are drawn of kernels with up to 3 axes, this one has {}",
+                points.len()
+            );
         }
+        if shape[0] == 0 {
+            bail!("--image: there are no samples to draw");
+        }
+        let choose =
+            |flag: &str, range: &Option<Range<usize>>, first: usize, there: usize| match range {
+                Some(range) if range.end > there => {
+                    bail!("--{flag} {}..{}: there are {there}, from 0", range.start, range.end)
+                }
+                Some(range) => Ok(range.clone()),
+                None => Ok(0..there.min(first)),
+            };
+        let last = grid.flatten_to(points.len())?.to_dtype(DType::F64)?;
+        let reach = last.get(last.dim(0)? - 1)?.to_vec1::<f64>()?;
+        let samples = choose("samples", &args.samples, 4, shape[0])?;
+        let channels = choose("channels", &args.channels, 8, shape[shape.len() - 1])?;
+        let row = |sample: usize| {
+            if modulated { format!("sample {sample}") } else { "unmodulated".into() }
+        };
+        let column = |channel: usize| match channel == channels.start {
+            true => format!("channel {channel}"),
+            false => channel.to_string(),
+        };
+        let sheet = Sheet {
+            title: escape(&format!("{}: kernels {points:?}", found.name())),
+            rows: samples.clone().map(row).collect(),
+            columns: channels.clone().map(column).collect(),
+            panels: vec![],
+            points: points.to_vec(),
+            reach,
+        };
+        if let Err((width, height)) = sheet.check_size() {
+            bail!(
+                "--image: {} samples × {} channels would take {width:.0}×{height:.0} pixels: \
+                 choose fewer by --samples and --channels",
+                samples.len(),
+                channels.len()
+            );
+        }
+        Ok(Self { samples, channels, sheet })
     }
-    Ok(())
+
+    /// Adds the panels of those samples that are in the chunk from `start` on.
+    fn add(&mut self, drawn: &Tensor, start: usize) -> Result<()> {
+        let end = start + drawn.dim(0)?;
+        for sample in self.samples.clone().filter(|sample| (start..end).contains(sample)) {
+            let kernel = drawn.get(sample - start)?;
+            for channel in self.channels.clone() {
+                let values = kernel.narrow(kernel.rank() - 1, channel, 1)?.flatten_all()?;
+                self.sheet.panels.push(Panel { values: values.to_dtype(DType::F64)?.to_vec1()? });
+            }
+        }
+        Ok(())
+    }
 }
 
 fn print(report: &Report) -> Result<()> {

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 use film_core::KernelFilmConfig;
 use film_core::checkpoint::{Checkpoint, NearMiss, is_below};
+use film_core::statistics::{Gatherer, Summary};
 use serde::Serialize;
 
 use super::{SCHEMA_VERSION, device, discover, generator_config, selection, title};
@@ -17,7 +18,6 @@ use crate::output::{
     Align, CHUNK_BYTES, Entry, Format, Progress, Table, Target, TensorWriter, number, significant,
 };
 use crate::printer::{self, DIM};
-use crate::stats::{Gatherer, Summary};
 
 #[derive(Serialize)]
 struct Report {

@@ -7,7 +7,8 @@ mod table;
 mod tensors;
 mod tree;
 
+pub(crate) use film_picture::text::{fit, significant, width};
 pub(crate) use progress::{CHUNK_BYTES, Progress};
-pub(crate) use table::{Align, Table, fit, number, significant, size, width, wrap};
+pub(crate) use table::{Align, Table, number, size, wrap};
 pub(crate) use tensors::{Entry, Format, Target, TensorWriter};
 pub(crate) use tree::{Node, tree};

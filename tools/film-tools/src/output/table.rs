@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use film_picture::text::{fit, width};
 
 use crate::printer::{BOLD, escape, terminal_columns};
 
@@ -71,28 +71,12 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// Columns that a text takes on a terminal.
-pub(crate) fn width(text: &str) -> usize {
-    UnicodeWidthStr::width(text)
-}
-
 fn pad(text: &str, columns: usize, align: Align) -> String {
     let space = " ".repeat(columns.saturating_sub(width(text)));
     match align {
         Align::Left => format!("{text}{space}"),
         Align::Right => format!("{space}{text}"),
     }
-}
-
-/// The text, its middle cut out where it is wider than `columns`.
-pub(crate) fn fit(text: &str, columns: usize) -> String {
-    if width(text) <= columns {
-        return text.into();
-    }
-    let room = columns.saturating_sub(1);
-    let head = take(text.chars(), room / 2);
-    let tail: String = take(text.chars().rev(), room - room / 2).chars().rev().collect();
-    format!("{head}…{tail}")
 }
 
 /// A dotted name in lines no wider than `columns`, broken behind dots; later lines keep the first one's
@@ -111,17 +95,6 @@ pub(crate) fn wrap(name: &str, columns: usize) -> Vec<String> {
     lines.iter().map(|line| fit(line, columns)).collect()
 }
 
-/// As many of the characters as fit into `columns`.
-fn take(characters: impl Iterator<Item = char>, columns: usize) -> String {
-    let mut used = 0;
-    characters
-        .take_while(|character| {
-            used += character.width().unwrap_or(0);
-            used <= columns
-        })
-        .collect()
-}
-
 /// A count with its thousands set apart.
 pub(crate) fn number(count: u64) -> String {
     let digits = count.to_string();
@@ -132,20 +105,6 @@ pub(crate) fn number(count: u64) -> String {
         .filter_map(|group| std::str::from_utf8(group).ok())
         .collect();
     groups.join(",")
-}
-
-/// Four significant digits.
-pub(crate) fn significant(value: f64) -> String {
-    if value == 0.0 {
-        return "0".into();
-    }
-    let magnitude = value.abs().log10().floor();
-    if (-3.0..5.0).contains(&magnitude) {
-        let decimals = (3.0 - magnitude).clamp(0.0, 6.0) as usize;
-        format!("{value:.decimals$}")
-    } else {
-        format!("{value:.3e}")
-    }
 }
 
 /// Bytes in the unit that keeps three digits.
@@ -200,11 +159,5 @@ mod tests {
         assert_eq!(wrap("  ab.cd.ef", 20), ["  ab.cd.ef"]);
         assert_eq!(wrap("  ab.cd.ef", 9), ["  ab.cd.", "      ef"]);
         assert_eq!(wrap("abcdefghi.j", 8), ["abc…ghi.", "    j"]);
-    }
-
-    #[test]
-    fn long_texts_lose_their_middle() {
-        assert_eq!(fit("abcdefgh", 8), "abcdefgh");
-        assert_eq!(fit("abcdefghi", 8), "abc…fghi");
     }
 }

@@ -1,14 +1,10 @@
-//! The layout: panels in rows (samples) and columns (channels), axes, a colour bar.
+//! Kernels as a contact sheet: panels in rows and columns, all on one colour scale, with axes and a colour bar.
 
-use std::ops::Range;
-
-use anyhow::{Result, bail};
-
-use super::canvas::{Anchor, Area, Canvas};
-use super::colour::{BLACK, GREY, INK, colour};
-use super::png::SCALE;
-use crate::output::{fit, significant};
-use crate::printer::escape;
+use crate::Result;
+use crate::canvas::{Anchor, Area, CHARACTER, Canvas, Drawing, labels};
+use crate::colour::{BLACK, GREY, INK, colour};
+use crate::png::SCALE;
+use crate::text::{fit, significant};
 
 /// The longer side of a panel.
 const PANEL: f64 = 112.0;
@@ -18,55 +14,48 @@ const BOTTOM: f64 = 40.0;
 const LEFT: f64 = 92.0;
 const BAR: f64 = 14.0;
 const RIGHT: f64 = 92.0;
-/// What a character of a text takes, in either format.
-const CHARACTER: f64 = 6.0;
 /// Pixels of the largest picture: some 2,000 panels.
 const MOST_PIXELS: f64 = 134e6;
 /// At most this many slices of a 3-D kernel stand side by side in a panel.
-pub(crate) const SLICES: usize = 5;
+const SLICES: usize = 5;
 
-/// One channel of one sample's kernel.
-#[derive(Debug)]
-pub(crate) struct Panel {
+/// One kernel of one channel.
+#[derive(Debug, Clone)]
+pub struct Panel {
     /// Row-major over the grid.
-    pub(crate) values: Vec<f64>,
+    pub values: Vec<f64>,
 }
 
 /// A contact sheet.
-#[derive(Debug)]
-pub(crate) struct Sheet {
-    pub(crate) title: String,
-    /// Whether the samples are of some conditioning.
-    pub(crate) modulated: bool,
-    /// Numbers of the samples (rows) and channels (columns) shown.
-    pub(crate) samples: Range<usize>,
-    pub(crate) channels: Range<usize>,
+#[derive(Debug, Clone)]
+pub struct Sheet {
+    /// The line above it.
+    pub title: String,
+    /// What stands beside each row.
+    pub rows: Vec<String>,
+    /// What stands above each column; a label without room is left out.
+    pub columns: Vec<String>,
     /// Row by row.
-    pub(crate) panels: Vec<Panel>,
+    pub panels: Vec<Panel>,
     /// Points along each axis, one to three of them.
-    pub(crate) points: Vec<usize>,
+    pub points: Vec<usize>,
     /// The greatest coordinate of each axis.
-    pub(crate) reach: Vec<f64>,
+    pub reach: Vec<f64>,
 }
 
 impl Sheet {
-    /// An error where the picture could not be held in memory.
-    pub(crate) fn check_size(&self) -> Result<()> {
-        let (samples, channels) = (self.samples.len(), self.channels.len());
-        let (width, height) = self.size();
-        let values =
-            self.points.iter().fold(samples.saturating_mul(channels), |values, &points| {
-                values.saturating_mul(points)
-            });
+    /// Width and height in pixels, if the values and the picture fit into memory.
+    ///
+    /// # Errors
+    /// The size, if they do not.
+    pub fn check_size(&self) -> std::result::Result<(), (f64, f64)> {
+        let values = [self.rows.len(), self.columns.len()];
+        let values = values.iter().chain(&self.points);
+        let values = values.fold(1usize, |product, &count| product.saturating_mul(count));
         let fits = Vec::<f64>::new().try_reserve_exact(values).is_ok();
-        if !fits || width * height * SCALE * SCALE > MOST_PIXELS {
-            let size = format!("{:.0}×{:.0}", width * SCALE, height * SCALE);
-            bail!(
-                "--image: {samples} samples × {channels} channels would take {size} pixels: \
-                 choose fewer by --samples and --channels"
-            );
-        }
-        Ok(())
+        let (width, height) = self.size();
+        let (width, height) = (width * SCALE, height * SCALE);
+        if fits && width * height <= MOST_PIXELS { Ok(()) } else { Err((width, height)) }
     }
 
     /// The end of the scale: the greatest |value|.
@@ -106,38 +95,6 @@ impl Sheet {
         (columns as f64 * cell, rows as f64 * cell)
     }
 
-    /// The whole sheet's size.
-    pub(super) fn size(&self) -> (f64, f64) {
-        let (width, height) = self.panel_size();
-        let (columns, rows) = (self.channels.len() as f64, self.samples.len() as f64);
-        (LEFT + columns * (width + GAP) + RIGHT, TOP + (rows * (height + GAP)).max(90.0) + BOTTOM)
-    }
-
-    pub(super) fn draw(&self, canvas: &mut impl Canvas) -> Result<()> {
-        let (width, height) = self.panel_size();
-        let limit = self.limit();
-        self.caption(canvas, 14.0, &escape(&self.title));
-        let names = self.channels.clone().enumerate().map(|(column, channel)| {
-            let x = LEFT + column as f64 * (width + GAP) + width / 2.0;
-            let name = if column == 0 { format!("channel {channel}") } else { channel.to_string() };
-            (x, Anchor::Middle, name)
-        });
-        labels(canvas, TOP - 10.0, names);
-        for (row, sample) in self.samples.clone().enumerate() {
-            let y = TOP + row as f64 * (height + GAP);
-            let name =
-                if self.modulated { format!("sample {sample}") } else { "unmodulated".into() };
-            canvas.text(6.0, y + height / 2.0, Anchor::Start, &name);
-            for column in 0..self.channels.len() {
-                let x = LEFT + column as f64 * (width + GAP);
-                let panel = &self.panels[row * self.channels.len() + column];
-                self.panel(canvas, panel, Area { x, y, width, height }, limit)?;
-            }
-        }
-        self.axes(canvas, width, height);
-        self.scale(canvas, width, height, limit)
-    }
-
     fn panel(&self, canvas: &mut impl Canvas, panel: &Panel, area: Area, limit: f64) -> Result<()> {
         if self.points.len() == 1 {
             let Area { x, y, width, height } = area;
@@ -172,12 +129,12 @@ impl Sheet {
     /// Coordinates at the edges: of the last axis below, of the one before it at the left.
     fn axes(&self, canvas: &mut impl Canvas, width: f64, height: f64) {
         let axes = self.points.len();
-        let bottom = TOP + self.samples.len() as f64 * (height + GAP) - GAP + 11.0;
+        let bottom = TOP + self.rows.len() as f64 * (height + GAP) - GAP + 11.0;
         let (_, _, slices) = self.cells();
         let last = self.reach[axes - 1];
         let reach = significant(last);
         if slices.len() == 1 {
-            let ticks = (0..self.channels.len()).flat_map(|column| {
+            let ticks = (0..self.columns.len()).flat_map(|column| {
                 let x = LEFT + column as f64 * (width + GAP);
                 if last == 0.0 {
                     return vec![(x + width / 2.0, Anchor::Middle, reach.clone())];
@@ -219,11 +176,11 @@ impl Sheet {
 
     /// The colour bar, or in 1-D the scale of the plots.
     fn scale(&self, canvas: &mut impl Canvas, width: f64, height: f64, limit: f64) -> Result<()> {
-        let x = LEFT + self.channels.len() as f64 * (width + GAP) + 4.0;
+        let x = LEFT + self.columns.len() as f64 * (width + GAP) + 4.0;
         let tall = if self.points.len() == 1 {
             height
         } else {
-            (self.samples.len() as f64 * (height + GAP) - GAP).max(80.0)
+            (self.rows.len() as f64 * (height + GAP) - GAP).max(80.0)
         };
         let area = Area { x, y: TOP, width: BAR, height: tall };
         let mut label = x - 4.0;
@@ -247,19 +204,32 @@ fn minus(value: f64) -> String {
     significant(-value)
 }
 
-/// Labels from left to right on one line, without those that would run into the one before.
-fn labels(canvas: &mut impl Canvas, y: f64, labels: impl Iterator<Item = (f64, Anchor, String)>) {
-    let mut free = 0.0;
-    for (x, anchor, text) in labels {
-        let width = text.chars().count() as f64 * CHARACTER;
-        let left = match anchor {
-            Anchor::Start => x,
-            Anchor::Middle => x - width / 2.0,
-            Anchor::End => x - width,
-        };
-        if left >= free {
-            canvas.text(x, y, anchor, &text);
-            free = left + width + CHARACTER / 2.0;
+impl Drawing for Sheet {
+    fn size(&self) -> (f64, f64) {
+        let (width, height) = self.panel_size();
+        let (columns, rows) = (self.columns.len() as f64, self.rows.len() as f64);
+        (LEFT + columns * (width + GAP) + RIGHT, TOP + (rows * (height + GAP)).max(90.0) + BOTTOM)
+    }
+
+    fn draw(&self, canvas: &mut impl Canvas) -> Result<()> {
+        let (width, height) = self.panel_size();
+        let limit = self.limit();
+        self.caption(canvas, 14.0, &self.title);
+        let names = self.columns.iter().enumerate().map(|(column, name)| {
+            let x = LEFT + column as f64 * (width + GAP) + width / 2.0;
+            (x, Anchor::Middle, name.clone())
+        });
+        labels(canvas, TOP - 10.0, names);
+        for (row, name) in self.rows.iter().enumerate() {
+            let y = TOP + row as f64 * (height + GAP);
+            canvas.text(6.0, y + height / 2.0, Anchor::Start, name);
+            for column in 0..self.columns.len() {
+                let x = LEFT + column as f64 * (width + GAP);
+                let panel = &self.panels[row * self.columns.len() + column];
+                self.panel(canvas, panel, Area { x, y, width, height }, limit)?;
+            }
         }
+        self.axes(canvas, width, height);
+        self.scale(canvas, width, height, limit)
     }
 }

@@ -1,21 +1,21 @@
-//! The sheet as a PNG file, at two pixels a unit.
+//! A PNG file, at two pixels a unit.
 
-use anyhow::{Context, Result};
 use embedded_graphics::Drawable;
 use embedded_graphics::Pixel;
 use embedded_graphics::draw_target::DrawTarget;
 use embedded_graphics::geometry::{OriginDimensions, Point, Size};
 use embedded_graphics::mono_font::MonoTextStyle;
-use embedded_graphics::mono_font::ascii::FONT_10X20;
+use embedded_graphics::mono_font::iso_8859_1::FONT_10X20;
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 use embedded_graphics::primitives::{Line, Primitive, PrimitiveStyle};
 use embedded_graphics::text::{Alignment, Baseline, Text, TextStyleBuilder};
 
-use super::canvas::{Anchor, Area, Canvas};
-use super::colour::{BLACK, Rgb, WHITE};
-use super::sheet::Sheet;
+use crate::canvas::{Anchor, Area, Canvas, Drawing};
+use crate::colour::{BLACK, Rgb, WHITE};
+use crate::{Error, Result};
 
-pub(super) const SCALE: f64 = 2.0;
+/// Pixels in a unit.
+pub(crate) const SCALE: f64 = 2.0;
 
 struct Bitmap {
     width: usize,
@@ -23,27 +23,32 @@ struct Bitmap {
     pixels: Vec<Rgb>,
 }
 
-pub(super) fn draw(sheet: &Sheet) -> Result<Vec<u8>> {
-    let (width, height) = sheet.size();
+/// Draws the picture into the bytes of a PNG file.
+///
+/// # Errors
+/// If it does not fit into memory, or cannot be encoded.
+pub fn draw(picture: &impl Drawing) -> Result<Vec<u8>> {
+    let (width, height) = picture.size();
     let (width, height) = ((width * SCALE).ceil() as usize, (height * SCALE).ceil() as usize);
     let mut pixels = Vec::new();
-    pixels.try_reserve_exact(width * height).context("not enough memory for the picture")?;
+    pixels.try_reserve_exact(width * height).map_err(|_| Error::Memory)?;
     pixels.resize(width * height, WHITE);
     let mut bitmap = Bitmap { width, height, pixels };
-    sheet.draw(&mut bitmap)?;
+    picture.draw(&mut bitmap)?;
     encode(width, height, bitmap.pixels.as_flattened())
 }
 
 /// A PNG file of 8-bit RGB pixels.
-pub(super) fn encode(width: usize, height: usize, pixels: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn encode(width: usize, height: usize, pixels: &[u8]) -> Result<Vec<u8>> {
+    let side = |side: usize| u32::try_from(side).map_err(|_| Error::Memory);
+    let failed = |error: png::EncodingError| Error::Encode(error.to_string());
     let mut bytes = Vec::new();
-    let (width, height) = (u32::try_from(width)?, u32::try_from(height)?);
-    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    let mut encoder = png::Encoder::new(&mut bytes, side(width)?, side(height)?);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header().context("cannot encode the picture")?;
-    writer.write_image_data(pixels).context("cannot encode the picture")?;
-    writer.finish().context("cannot encode the picture")?;
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(pixels).map_err(failed)?;
+    writer.finish().map_err(failed)?;
     Ok(bytes)
 }
 
@@ -86,7 +91,7 @@ impl Canvas for Bitmap {
     }
 
     fn text(&mut self, x: f64, y: f64, anchor: Anchor, text: &str) {
-        // The font has ASCII alone.
+        // The font has the characters of ISO 8859-1 alone.
         let text = &text.replace('…', "...");
         let alignment = match anchor {
             Anchor::Start => Alignment::Left,
@@ -112,7 +117,7 @@ impl DrawTarget for Bitmap {
     fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(
         &mut self,
         pixels: I,
-    ) -> Result<(), Self::Error> {
+    ) -> std::result::Result<(), Self::Error> {
         for Pixel(Point { x, y }, colour) in pixels {
             let inside =
                 x >= 0 && y >= 0 && (x as usize) < self.width && (y as usize) < self.height;

@@ -1,4 +1,4 @@
-//! Statistics of γ or β of one layer, gathered chunk by chunk.
+//! Statistics of numbers that come in rows, gathered chunk by chunk.
 
 use serde::Serialize;
 
@@ -10,9 +10,9 @@ struct Column {
     squares: f64,
 }
 
-/// What has been seen so far of a tensor `[*, H]`.
+/// What has been seen so far of a tensor `[*, H]`, such as γ or β of one layer.
 #[derive(Debug, Clone)]
-pub(crate) struct Gatherer {
+pub struct Gatherer {
     columns: Vec<Column>,
     min: f64,
     max: f64,
@@ -21,29 +21,45 @@ pub(crate) struct Gatherer {
 }
 
 /// Statistics over the finite values; `None` where there are none.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Summary {
-    pub(crate) min: Option<f64>,
-    pub(crate) mean: Option<f64>,
-    pub(crate) max: Option<f64>,
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The least value.
+    pub min: Option<f64>,
+    /// Their mean.
+    pub mean: Option<f64>,
+    /// The greatest value.
+    pub max: Option<f64>,
     /// Standard deviation of all values (population).
-    pub(crate) std: Option<f64>,
+    pub std: Option<f64>,
     /// Share of values below 0.
-    pub(crate) negative: Option<f64>,
-    /// Standard deviation over the batch (population), mean over the H outputs.
-    pub(crate) spread: Option<f64>,
+    pub negative: Option<f64>,
+    /// Standard deviation over the rows (population), mean over the H columns.
+    pub spread: Option<f64>,
     /// Number of NaN and infinite values.
-    pub(crate) non_finite: u64,
+    pub non_finite: u64,
+}
+
+impl Summary {
+    /// The greatest |value|.
+    pub fn largest(&self) -> Option<f64> {
+        Some(self.min?.abs().max(self.max?.abs()))
+    }
+
+    /// √(mean of the squares).
+    pub fn rms(&self) -> Option<f64> {
+        Some(self.mean?.hypot(self.std?))
+    }
 }
 
 impl Gatherer {
-    pub(crate) fn new(width: usize) -> Self {
+    /// Of rows of `width` values, at least 1.
+    pub fn new(width: usize) -> Self {
         let columns = vec![Column::default(); width];
         Self { columns, min: f64::INFINITY, max: f64::NEG_INFINITY, negative: 0, non_finite: 0 }
     }
 
-    /// Takes in rows of H values.
-    pub(crate) fn add(&mut self, values: &[f64]) {
+    /// Takes in rows of H values; what is left of an incomplete one is not looked at.
+    pub fn add(&mut self, values: &[f64]) {
         for row in values.chunks_exact(self.columns.len()) {
             for (column, &value) in self.columns.iter_mut().zip(row) {
                 if !value.is_finite() {
@@ -61,7 +77,8 @@ impl Gatherer {
         }
     }
 
-    pub(crate) fn summary(&self) -> Summary {
+    /// The statistics so far.
+    pub fn summary(&self) -> Summary {
         let count: u64 = self.columns.iter().map(|column| column.count).sum();
         let non_finite = self.non_finite;
         if count == 0 {
@@ -106,7 +123,9 @@ mod tests {
         gatherer.add(&values[2..]);
         let summary = gatherer.summary();
         assert_eq!((summary.min, summary.max, summary.mean), (Some(-2.0), Some(6.0), Some(2.5)));
-        assert_eq!(summary.negative, Some(1.0 / 6.0));
+        assert_eq!((summary.negative, summary.largest()), (Some(1.0 / 6.0), Some(6.0)));
+        let rms = (values.iter().map(|x| x * x).sum::<f64>() / 6.0).sqrt();
+        assert!((summary.rms().unwrap() - rms).abs() < 1e-12);
         let variance = values.iter().map(|x| (x - 2.5f64).powi(2)).sum::<f64>() / 6.0;
         assert!((summary.std.unwrap() - variance.sqrt()).abs() < 1e-12);
         let spread = ((8.0f64 / 3.0).sqrt() + (32.0f64 / 3.0).sqrt()) / 2.0;

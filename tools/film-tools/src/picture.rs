@@ -1,22 +1,11 @@
-//! Kernels as a contact sheet: a panel for each channel and sample, all on one colour scale.
-//!
-//! ```text
-//! values ─ sheet (layout) ─▶ canvas ─▶ svg or png
-//! ```
-
-mod canvas;
-mod colour;
-mod png;
-mod sheet;
-mod svg;
+//! Where a picture goes, and which part of the kernels it shows.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use film_core::checkpoint::AtomicFile;
-
-pub(crate) use sheet::{Panel, Sheet};
+use film_picture::Sheet;
 
 /// Where `--image` goes, in the format of its extension.
 #[derive(Debug, Clone)]
@@ -54,8 +43,8 @@ impl Picture {
     /// Draws the sheet into the file.
     pub(crate) fn write(&self, mut file: AtomicFile, sheet: &Sheet) -> Result<()> {
         let bytes = match self.format {
-            Format::Svg => svg::draw(sheet)?.into_bytes(),
-            Format::Png => png::draw(sheet)?,
+            Format::Svg => film_picture::svg(sheet)?.into_bytes(),
+            Format::Png => film_picture::png(sheet)?,
         };
         file.write(&bytes)?;
         Ok(file.commit()?)

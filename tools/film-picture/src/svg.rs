@@ -1,26 +1,29 @@
-//! The sheet as an SVG file that needs nothing beside it.
+//! An SVG file that needs nothing beside it.
 
 use std::fmt::Write;
 
-use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::canvas::{Anchor, Area, Canvas};
-use super::colour::Rgb;
-use super::png::encode;
-use super::sheet::Sheet;
+use crate::Result;
+use crate::canvas::{Anchor, Area, Canvas, Drawing};
+use crate::colour::Rgb;
+use crate::png::encode;
 
 struct Svg(String);
 
-pub(super) fn draw(sheet: &Sheet) -> Result<String> {
-    let (width, height) = sheet.size();
+/// Draws the picture into the text of an SVG file.
+///
+/// # Errors
+/// If its cells cannot be encoded.
+pub fn draw(picture: &impl Drawing) -> Result<String> {
+    let (width, height) = picture.size();
     let mut svg = Svg(format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
          viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     ));
-    sheet.draw(&mut svg)?;
+    picture.draw(&mut svg)?;
     svg.0.push_str("</svg>\n");
     Ok(svg.0)
 }

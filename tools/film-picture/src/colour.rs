@@ -1,13 +1,22 @@
 //! A diverging colour map, centred on zero, whose brightness only rises: it reads in grey as well.
 
 /// Red, green, blue.
-pub(crate) type Rgb = [u8; 3];
+pub type Rgb = [u8; 3];
 
-pub(crate) const BLACK: Rgb = [0x22, 0x22, 0x22];
-pub(crate) const GREY: Rgb = [0x99, 0x99, 0x99];
-pub(crate) const WHITE: Rgb = [0xff, 0xff, 0xff];
+/// Of texts and frames.
+pub const BLACK: Rgb = [0x22, 0x22, 0x22];
+/// Of lines behind others.
+pub const GREY: Rgb = [0x99, 0x99, 0x99];
+/// Of the fine lines of a scale.
+pub(crate) const RULE: Rgb = [0xe4, 0xe4, 0xe4];
+/// Of what is empty.
+pub const WHITE: Rgb = [0xff, 0xff, 0xff];
 /// Of lines in plots.
-pub(crate) const INK: Rgb = [0x1b, 0x3f, 0x8b];
+pub const INK: Rgb = [0x1b, 0x3f, 0x8b];
+/// Of a line in a plot behind others.
+pub const FAINT: Rgb = [0x9f, 0xb4, 0xd8];
+/// Of a second line in a plot.
+pub const RED: Rgb = [0xc4, 0x4e, 0x1c];
 
 /// From −1 to 1 at equal steps: dark blue, grey, light yellow.
 const STOPS: [[f64; 3]; 5] = [
