@@ -18,8 +18,8 @@ from speed_table import Row, Side, report
 from speed_works import WORKS, Work
 
 ROUNDS = 3
-WARM_UP = 0.2
-SECONDS = 0.5
+WARM_UP = 0.15
+SECONDS = 0.4
 
 
 def tell(text: str) -> None:
