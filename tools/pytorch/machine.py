@@ -44,7 +44,7 @@ class Watch:
         """The load, and a warning if it was not small."""
         others, then = self.start
         share = (self.others() - others) / (time.monotonic() - then) / (os.cpu_count() or 1)
-        found = [f"Other programs took {100 * share:.0f} % of the processor; load average before: {self.load:.2f}."]
+        found = [f"Other programs took {100 * max(share, 0):.0f} % of the processor; load average before: {self.load:.2f}."]
         if not share < BUSY:
             found.append("DO NOT QUOTE THIS: the machine was busy, or does not tell whether it was.")
         return found
