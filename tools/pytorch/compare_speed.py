@@ -1,179 +1,65 @@
-"""Compare the time of the conditional convolution, and of its FFT convolution alone, in PyTorch and in film.
+"""Compare the time and memory of conditional convolutions and their parts in PyTorch and in film.
 
-PyTorch is timed here (eager, float32, no gradients); film's times are those that `cargo bench` left in criterion's
-output, or with --run those of a benchmark run between two halves of PyTorch's.
+Both sides do the same work in float32 on the CPU, in turn, in several rounds: PyTorch eagerly, film in its release
+benchmarks, which are built first.
 """
 
 import argparse
 import json
-import os
-import shlex
-import statistics
-import subprocess
+import re
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import torch
+import film_bench
+import speed_works
+from film_bench import NONE, Failure
+from machine import Watch, described
+from speed_table import Row, Side, report
+from speed_works import WORKS, Work
 
-from film_modules import KernelFiLMGenerator, require_positive
-from siren_modules import CKConvNd, GaussianMask, SirenKernel, fft_conv
-
-ROOT = Path(__file__).resolve().parents[2]
-BENCH = ("cargo", "bench", "-p", "film-core", "--bench", "conv")
-GROUPS = {"ckconv": "ckconv", "conv": "conv_production"}  # work: criterion's group
-BATCHES = (1, 16)
-SPATIAL = (15, 14)
-CHANNELS = 384
-RUNS = 30
-SECONDS = 3.0
-HALF = 0.5
-UNSTEADY = 1.5
+ROUNDS = 3
+WARM_UP = 0.15
+SECONDS = 0.4
 
 
-class Failure(Exception):
-    """What the user is told instead of a table."""
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-class Row(NamedTuple):
-    """What was measured of one work at one batch size: PyTorch's times and film's median, in milliseconds."""
+def compare(works: Sequence[Work], threads: Sequence[int], seconds: float) -> tuple[list[Row], list[str]]:
+    """A row for each work and number of threads, and what to say of their memory."""
+    tell("building the benchmarks")
+    programs = film_bench.build(sorted({work.kind.program for work in works}))
+    todo = [(count, work) for count in threads for work in works]
+    pytorch: dict[tuple[int, Work], list[float]] = {case: [] for case in todo}
+    film: dict[tuple[int, Work], list[float]] = {case: [] for case in todo}
+    for turn in range(ROUNDS):
+        for count, work in todo:
+            tell(f"round {turn + 1} of {ROUNDS}, threads {count}: {work.benchmark}")
+            program = programs[work.kind.program]
+            pytorch[count, work].append(speed_works.measure(work, count, WARM_UP, seconds))
+            film[count, work].append(film_bench.measure(program, work.benchmark, count, WARM_UP, seconds))
 
-    work: str
-    batch: int
-    times: list[float]
-    film_ms: float
-
-    def named(self) -> dict[str, Any]:
-        """As it stands in JSON; the ratio says how many times as long PyTorch takes."""
-        median = statistics.median(self.times)
-        return {
-            "work": self.work,
-            "batch": self.batch,
-            "pytorch_ms": median,
-            "pytorch_fastest_ms": min(self.times),
-            "film_ms": self.film_ms,
-            "ratio": median / self.film_ms,
-        }
-
-
-def production() -> CKConvNd:
-    """The convolution of production, with random weights."""
-    generator = KernelFiLMGenerator(384, 32, 3, film_hidden_dim=64, init_type="small_random", init_std=0.05)
-    kernel = SirenKernel(
-        out_dim=CHANNELS,
-        data_dim=2,
-        mlp_hidden_dim=32,
-        num_layers=3,
-        embedding_dim=32,
-        omega_0=12.0,
-        l_cache=(15, 15),
-        omega_0_scale=(0.01, 2.0),
-        film_after_pos_embed=True,
-        film_generator=generator,
-    )
-    return CKConvNd(kernel, "zero", mask=GaussianMask.for_grid(CHANNELS, kernel.l_cache))
+    idle = {name: film_bench.peak(program, NONE, 1) for name, program in programs.items()}
+    rows, empty = [], 0
+    for count, work in todo:
+        tell(f"memory, threads {count}: {work.benchmark}")
+        empty, full = speed_works.peak(work, count)
+        ours = film_bench.peak(programs[work.kind.program], work.benchmark, count) - idle[work.kind.program]
+        rows.append(Row(work, count, Side(pytorch[count, work], full - empty), Side(film[count, work], ours)))
+    before = f"{empty / 1e6:.0f} MB in PyTorch's and {max(idle.values()) / 1e6:.0f} MB in film's"
+    return rows, [f"Memory: a process's peak beyond what it holds before any work, which is {before}."]
 
 
-def pytorch_work(work: str, batch: int) -> Callable[[], object]:
-    """What to time: input [batch, 15, 14, 384] with conditioning [batch, 384] or a kernel [batch, 29, 27, 384]."""
-    torch.manual_seed(0)
-    module = production()
-    x = torch.randn(batch, *SPATIAL, CHANNELS)
-    conditioning = torch.randn(batch, 384)
-    if work == "ckconv":
-        return lambda: module(x, conditioning)
-    _, _, kernel = module.draw(SPATIAL, conditioning)
-    return lambda: fft_conv(x, kernel, module.padding)
-
-
-def measure(call: Callable[[], object], share: float = 1.0) -> list[float]:
-    """Milliseconds of each of at least RUNS calls, over at least SECONDS, times the share, after warming up."""
-    end = time.perf_counter() + 0.3
-    call()
-    while time.perf_counter() < end:
-        call()
-    times: list[float] = []
-    end = time.perf_counter() + share * SECONDS
-    while len(times) < share * RUNS or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
-
-
-def bench_command(threads: int, pattern: str) -> str:
-    """The line that runs the benchmarks of a pattern."""
-    return f"RAYON_NUM_THREADS={threads} {shlex.join(BENCH)} -- {shlex.quote(pattern)}"
-
-
-def run_bench(criterion: Path, threads: int, *last: str) -> None:
-    """Run `cargo bench` with these last arguments; its output goes to stderr, criterion's to that folder."""
-    variables = os.environ | {"RAYON_NUM_THREADS": str(threads), "CRITERION_HOME": str(criterion.resolve())}
-    command = [*BENCH, *last]
+def chosen(parser: argparse.ArgumentParser, pattern: str) -> list[Work]:
+    """The works whose name matches."""
     try:
-        subprocess.run(command, cwd=ROOT, env=variables, stdout=sys.stderr, check=True)
-    except (OSError, subprocess.CalledProcessError) as problem:
-        raise Failure(f"{shlex.join(command)} failed: {problem}") from problem
-
-
-def film_ms(criterion: Path, work: str, batch: int, threads: int, since: float = 0.0) -> float:
-    """The median that criterion wrote, at that time or later, in milliseconds."""
-    file = criterion / GROUPS[work] / str(batch) / "new" / "estimates.json"
-    command = bench_command(threads, "|".join(GROUPS.values()))
-    try:
-        if file.stat().st_mtime < since:
-            raise Failure(f"{file} is older than this run: the benchmark did not write it")
-        milliseconds = float(json.loads(file.read_text(encoding="utf-8"))["median"]["point_estimate"]) / 1e6
-    except FileNotFoundError as problem:
-        raise Failure(f"no {file}; this makes it: {command}") from problem
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise Failure(f"no median.point_estimate in {file} ({problem}); this makes it: {command}") from problem
-    if not milliseconds > 0:
-        raise Failure(f"median.point_estimate in {file} must be positive; this makes it: {command}")
-    return milliseconds
-
-
-@torch.no_grad()
-def compare(criterion: Path, threads: int, run: bool) -> list[Row]:
-    """One row for each work and batch size."""
-    todo = [(work, batch) for work in GROUPS for batch in BATCHES]
-    if not run:
-        film = [film_ms(criterion, work, batch, threads) for work, batch in todo]
-        return [
-            Row(work, batch, measure(pytorch_work(work, batch)), milliseconds)
-            for (work, batch), milliseconds in zip(todo, film, strict=True)
-        ]
-    run_bench(criterion, threads, "--no-run")
-    rows = []
-    for work, batch in todo:
-        call = pytorch_work(work, batch)
-        times = measure(call, HALF)
-        since = int(time.time())  # whole seconds, as some file systems have them
-        run_bench(criterion, threads, "--", f"^{GROUPS[work]}/{batch}$")
-        times += measure(call, HALF)
-        rows.append(Row(work, batch, times, film_ms(criterion, work, batch, threads, since)))
-    return rows
-
-
-def table(rows: list[Row], threads: int, run: bool, load: float) -> str:
-    """The rows as text, at most 80 columns wide."""
-    whose = "both" if run else "PyTorch's"
-    lines = [f"{'work':<14}{'batch':>6}{'PyTorch ms':>14}{'film ms':>12}{'ratio':>9}"]
-    steady = True
-    for row in map(Row.named, rows):
-        busy = row["pytorch_ms"] > UNSTEADY * row["pytorch_fastest_ms"]
-        steady = steady and not busy
-        mark = f"  * fastest {row['pytorch_fastest_ms']:.3f}" if busy else ""
-        start = f"{row['work']:<14}{row['batch']:>6}{row['pytorch_ms']:>14.3f}"
-        lines.append(f"{start}{row['film_ms']:>12.3f}{row['ratio']:>9.2f}{mark}")
-    lines.append(f"medians; PyTorch {torch.__version__}, threads {threads} ({whose})")
-    lines.append("ratio = PyTorch / film: above 1, film is faster")
-    lines.append(f"load average when this began: {load:.2f} on {os.cpu_count()} cores")
-    if not steady:
-        lines.append("* PyTorch's times vary much: is the machine busy? This ratio says little.")
-    return "\n".join(lines)
+        works = [work for work in WORKS if re.search(pattern, work.benchmark)]
+    except re.error as problem:
+        parser.error(f"--only {pattern!r} is no pattern: {problem}")
+    if not works:
+        parser.error(f"--only {pattern!r} matches none of {', '.join(work.benchmark for work in WORKS)}")
+    return works
 
 
 def main() -> int:
@@ -181,30 +67,39 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--criterion",
-        type=Path,
-        default=ROOT / "target" / "criterion",
-        metavar="DIR",
-        help="criterion's output [default: target/criterion of this repository]",
+        "--only",
+        default="",
+        metavar="PATTERN",
+        help='the works whose name matches, such as "siren_2d/64" [default: all]',
     )
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads to use [default: 2]")
-    parser.add_argument("--run", action="store_true", help="run the benchmarks too, in turn with PyTorch")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="threads of both sides [default: 1 2]"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"for each side of a work in each round [default: {SECONDS}]"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print the tables as BENCHMARKS.md has them")
+    form.add_argument("--json", action="store_true", help="print JSON: seconds and bytes")
     args = parser.parse_args()
 
+    works = chosen(parser, args.only)
+    if min(args.threads) < 1:
+        parser.error(f"--threads must be at least 1, not {min(args.threads)}")
+    if not 0 < args.seconds < float("inf"):
+        parser.error(f"--seconds must be positive, not {args.seconds}")
+
     try:
-        require_positive(threads=args.threads)
-        torch.set_num_threads(args.threads)
-        load = os.getloadavg()[0]
-        rows = compare(args.criterion, args.threads, args.run)
-    except (Failure, ValueError) as problem:
+        watch = Watch()
+        rows, notes = compare(works, args.threads, args.seconds)
+        notes = [f"{described()}; medians of {ROUNDS} rounds.", *notes, *watch.notes()]
+    except Failure as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     if args.json:
-        found = {"pytorch": torch.__version__, "threads": args.threads, "load_average": load}
-        print(json.dumps(found | {"rows": [row.named() for row in rows]}, indent=2))
+        print(json.dumps({"notes": notes, "rows": [row.named() for row in rows]}, indent=2, ensure_ascii=False))
     else:
-        print(table(rows, args.threads, args.run, load))
+        print(report(rows, notes, args.markdown))
     return 0
 
 
