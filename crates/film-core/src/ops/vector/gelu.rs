@@ -6,6 +6,8 @@
 
 use pulp::Simd;
 
+use super::polynomial::polynomial;
+
 /// A function that rises from 0 to 1, symmetrical about ½.
 struct Step {
     /// P, on 0 to 4.
@@ -76,46 +78,41 @@ const END: f32 = 5.75;
 /// Replaces each number by its GELU.
 #[inline(always)]
 pub(crate) fn gelu<S: Simd>(simd: S, values: &mut [f32]) {
-    for_each(simd, values, |x| simd.mul_f32s(x, step(simd, &PHI, x)));
+    let (vectors, rest) = S::as_mut_simd_f32s(values);
+    for x in vectors {
+        *x = simd.mul_f32s(*x, step(simd, &PHI, *x));
+    }
+    if !rest.is_empty() {
+        let x = simd.partial_load_f32s(rest);
+        simd.partial_store_f32s(rest, simd.mul_f32s(x, step(simd, &PHI, x)));
+    }
 }
 
 /// Replaces each number by the slope of GELU there.
 #[inline(always)]
 pub(crate) fn gelu_slope<S: Simd>(simd: S, values: &mut [f32]) {
-    for_each(simd, values, |x| step(simd, &SLOPE, x));
-}
-
-#[inline(always)]
-fn for_each<S: Simd>(simd: S, values: &mut [f32], of: impl Fn(S::f32s) -> S::f32s) {
     let (vectors, rest) = S::as_mut_simd_f32s(values);
-    for value in vectors {
-        *value = of(*value);
+    for x in vectors {
+        *x = step(simd, &SLOPE, *x);
     }
     if !rest.is_empty() {
-        let value = of(simd.partial_load_f32s(rest));
-        simd.partial_store_f32s(rest, value);
+        let x = simd.partial_load_f32s(rest);
+        simd.partial_store_f32s(rest, step(simd, &SLOPE, x));
     }
 }
 
 #[inline(always)]
 fn step<S: Simd>(simd: S, step: &Step, x: S::f32s) -> S::f32s {
-    let splat = |value: f32| simd.splat_f32s(value);
-    let polynomial = |coefficients: &[f32], x: S::f32s| {
-        let [rest @ .., last] = coefficients else { return splat(0.0) };
-        let mut sum = splat(*last);
-        for coefficient in rest.iter().rev() {
-            sum = simd.mul_add_e_f32s(sum, x, splat(*coefficient));
-        }
-        sum
-    };
+    let [half, one, zero] = [0.5, 1.0, 0.0].map(|value| simd.splat_f32s(value));
+    let end = simd.splat_f32s(END);
     let a = simd.abs_f32s(x);
-    let near = polynomial(step.near, simd.mul_f32s(a, a));
-    let near = simd.negate_mul_add_e_f32s(near, a, splat(0.5));
-    let centred = simd.sub_f32s(a, splat((START + END) / 2.0));
-    let far = polynomial(step.far, simd.mul_f32s(centred, splat(2.0 / (END - START))));
-    let tail = simd.select_f32s(simd.less_than_f32s(a, splat(START)), near, far);
+    let near = polynomial(simd, step.near, simd.mul_f32s(a, a));
+    let near = simd.negate_mul_add_e_f32s(near, a, half);
+    let centred = simd.sub_f32s(a, simd.splat_f32s((START + END) / 2.0));
+    let centred = simd.mul_f32s(centred, simd.splat_f32s(2.0 / (END - START)));
+    let far = polynomial(simd, step.far, centred);
+    let tail = simd.select_f32s(simd.less_than_f32s(a, simd.splat_f32s(START)), near, far);
     // What is no number stays none.
-    let tail = simd.select_f32s(simd.less_than_f32s(splat(END), a), splat(0.0), tail);
-    let above = simd.sub_f32s(splat(1.0), tail);
-    simd.select_f32s(simd.less_than_f32s(x, splat(0.0)), tail, above)
+    let tail = simd.select_f32s(simd.less_than_f32s(end, a), zero, tail);
+    simd.select_f32s(simd.less_than_f32s(x, zero), tail, simd.sub_f32s(one, tail))
 }

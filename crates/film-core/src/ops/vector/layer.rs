@@ -192,15 +192,15 @@ impl<V: Copy> Panel<'_, V> {
             let sums = sums::<S, N, M>(simd, x, weights);
             for (sums, out) in sums.iter().zip(out.chunks_exact_mut(self.row)) {
                 let (whole, rest) = S::as_mut_simd_f32s(&mut out[self.columns.clone()]);
-                let join = |n: usize, before: V| {
-                    let sum = if block == 0 { sums[n] } else { simd.add_f32s(before, sums[n]) };
-                    if block + 1 == blocks { simd.add_f32s(sum, self.bias[n]) } else { sum }
-                };
-                for (n, out) in whole.iter_mut().enumerate() {
-                    *out = join(n, *out);
+                for (out, (sum, bias)) in whole.iter_mut().zip(sums.iter().zip(self.bias)) {
+                    let sum = if block == 0 { *sum } else { simd.add_f32s(*out, *sum) };
+                    *out = if block + 1 == blocks { simd.add_f32s(sum, *bias) } else { sum };
                 }
                 if !rest.is_empty() {
-                    let sum = join(whole.len(), simd.partial_load_f32s(rest));
+                    let (sum, bias) = (sums[whole.len()], self.bias[whole.len()]);
+                    let before = simd.partial_load_f32s(rest);
+                    let sum = if block == 0 { sum } else { simd.add_f32s(before, sum) };
+                    let sum = if block + 1 == blocks { simd.add_f32s(sum, bias) } else { sum };
                     simd.partial_store_f32s(rest, sum);
                 }
             }

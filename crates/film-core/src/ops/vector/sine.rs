@@ -10,6 +10,8 @@ use std::f32::consts::FRAC_2_PI;
 
 use pulp::Simd;
 
+use super::polynomial::polynomial;
+
 /// The largest |x| that is reduced by vectors.
 const LIMIT: f32 = 12_000.0;
 /// π/2 in three parts.
@@ -66,30 +68,28 @@ fn one_by_one(wave: Wave, values: &mut [f32]) {
 /// The sine or cosine of numbers within the limit.
 #[inline(always)]
 fn reduced<S: Simd>(simd: S, wave: Wave, x: S::f32s) -> S::f32s {
-    let splat = |value: f32| simd.splat_f32s(value);
-    let bits = |value: u32| simd.splat_u32s(value);
-    let rounded = simd.add_f32s(simd.mul_f32s(x, splat(FRAC_2_PI)), splat(ROUND));
-    let n = simd.sub_f32s(rounded, splat(ROUND));
+    let [two_by_pi, round, half, one] =
+        [FRAC_2_PI, ROUND, -0.5, 1.0].map(|value| simd.splat_f32s(value));
+    let [first, second, no_bits] = [1, 2, 0].map(|value| simd.splat_u32s(value));
+    let rounded = simd.add_f32s(simd.mul_f32s(x, two_by_pi), round);
+    let n = simd.sub_f32s(rounded, round);
     let mut r = x;
     for part in HALF_PI {
-        r = simd.negate_mul_add_e_f32s(n, splat(part), r);
+        r = simd.negate_mul_add_e_f32s(n, simd.splat_f32s(part), r);
     }
     let square = simd.mul_f32s(r, r);
-    let polynomial = |[a, b, c]: [f32; 3]| {
-        let sum = simd.mul_add_e_f32s(splat(c), square, splat(b));
-        simd.mul_add_e_f32s(sum, square, splat(a))
-    };
-    let sine = simd.mul_add_e_f32s(simd.mul_f32s(polynomial(SINE), square), r, r);
-    let cosine = simd.mul_add_e_f32s(polynomial(COSINE), square, splat(-0.5));
-    let cosine = simd.mul_add_e_f32s(cosine, square, splat(1.0));
+    let sine = simd.mul_f32s(polynomial(simd, &SINE, square), square);
+    let sine = simd.mul_add_e_f32s(sine, r, r);
+    let cosine = simd.mul_add_e_f32s(polynomial(simd, &COSINE, square), square, half);
+    let cosine = simd.mul_add_e_f32s(cosine, square, one);
     // cos x = sin (x + π/2): one quadrant further. Odd quadrants have the cosine, the last two of four the sign.
     let quadrant = simd.transmute_u32s_f32s(rounded);
     let quadrant = match wave {
         Wave::Sine => quadrant,
-        Wave::Cosine => simd.add_u32s(quadrant, bits(1)),
+        Wave::Cosine => simd.add_u32s(quadrant, first),
     };
-    let even = simd.equal_u32s(simd.and_u32s(quadrant, bits(1)), bits(0));
+    let even = simd.equal_u32s(simd.and_u32s(quadrant, first), no_bits);
     let value = simd.transmute_u32s_f32s(simd.select_f32s(even, sine, cosine));
-    let sign = simd.wrapping_dyn_shl_u32s(simd.and_u32s(quadrant, bits(2)), bits(30));
+    let sign = simd.wrapping_dyn_shl_u32s(simd.and_u32s(quadrant, second), simd.splat_u32s(30));
     simd.transmute_f32s_u32s(simd.xor_u32s(value, sign))
 }
