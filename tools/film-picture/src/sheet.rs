@@ -44,10 +44,10 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// Width and height in pixels, if the values and the picture fit into memory.
+    /// Whether the values and the picture would fit into memory.
     ///
     /// # Errors
-    /// The size, if they do not.
+    /// Width and height in pixels, if they would not.
     pub fn check_size(&self) -> std::result::Result<(), (f64, f64)> {
         let values = [self.rows.len(), self.columns.len()];
         let values = values.iter().chain(&self.points);
