@@ -10,7 +10,7 @@ use super::axis::{Axis, Boundary, Kind, offsets};
 use super::direct::{Direct, lanes};
 use super::fft::{self, Transforms};
 use super::pack::{Layout, Order};
-use super::plan::{choose, cost};
+use super::plan::{Vectors, choose, cost};
 use super::real::Real;
 use super::reference;
 use super::{Algorithm, Channels};
@@ -154,10 +154,11 @@ impl Depthwise {
         };
         let axes = sizes.axes(kind);
         let (channels, lanes) = (sizes.channels, lanes::<T>());
+        let vectors = Vectors { lanes, bytes: lanes * size_of::<T>() };
         if output.len() == 0 || first.is_empty() || second.is_empty() {
             return T::storage(vec![T::zero(); output.len()]);
         }
-        let algorithm = self.algorithm.unwrap_or_else(|| choose(&axes, channels, lanes));
+        let algorithm = self.algorithm.unwrap_or_else(|| choose(&axes, channels, vectors));
         if algorithm == Algorithm::Reference {
             return T::storage(reference::sum(sizes, kind, first, second));
         }
@@ -166,7 +167,7 @@ impl Depthwise {
             Kind::KernelGradient => (sizes.signal(), &sizes.spatial),
         };
         let lengths = (sizes.spatial.as_slice(), lengths.as_slice());
-        let work = cost(&axes, algorithm, channels, lanes) * sizes.batch as f64;
+        let work = cost(&axes, algorithm, channels, vectors) * sizes.batch as f64;
         let threads = work > WORTH_A_THREAD;
         let axes: Vec<Axis> = axes
             .into_iter()

@@ -3,7 +3,8 @@
 //! The constants are fitted on a processor with AVX2 to the times of both ways over zero, causal and circular axes in one
 //! to three dimensions: to those of one thread, and above all to `cargo bench -p film-core --bench conv`, whose kernels
 //! are as long as their axes take; with short ones the slower way may be chosen where it takes up to 1.4 times as long.
-//! Both ways are spread over the threads alike and gain alike from wider vectors, so only the ratio counts.
+//! Both ways are spread over the threads alike, so only the ratio counts. The direct sum gains from AVX-512's wider vectors,
+//! which the transforms do not use.
 
 use super::Algorithm;
 use super::axis::Axis;
@@ -21,22 +22,35 @@ const REAL_ROW: f64 = 20.7;
 /// Nanoseconds for a point of a complex transform, along another axis.
 const COMPLEX_POINT: f64 = 0.53;
 
-/// The faster of the direct sum and the transforms, for blocks of `lanes` of the channels.
-pub(super) fn choose(axes: &[Axis], channels: usize, lanes: usize) -> Algorithm {
-    let cost = |algorithm| cost(axes, algorithm, channels, lanes);
+/// Bytes of the vectors that the constants are fitted to.
+const AVX2: f64 = 32.0;
+
+/// The vectors of the direct sum.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vectors {
+    /// Channels of a block.
+    pub(super) lanes: usize,
+    /// Bytes.
+    pub(super) bytes: usize,
+}
+
+/// The faster of the direct sum and the transforms.
+pub(super) fn choose(axes: &[Axis], channels: usize, vectors: Vectors) -> Algorithm {
+    let cost = |algorithm| cost(axes, algorithm, channels, vectors);
     let ways = [Algorithm::Direct, Algorithm::Fft];
     if cost(ways[0]) <= cost(ways[1]) { ways[0] } else { ways[1] }
 }
 
 /// Estimated nanoseconds that the channels of a sample take one thread.
-pub(super) fn cost(axes: &[Axis], algorithm: Algorithm, channels: usize, lanes: usize) -> f64 {
+pub(super) fn cost(axes: &[Axis], algorithm: Algorithm, channels: usize, vectors: Vectors) -> f64 {
     let Some((last, outer)) = axes.split_last() else { return 0.0 };
     if algorithm == Algorithm::Direct {
         let rows: f64 = outer.iter().map(|axis| axis.reached(1)).product();
         let tile = direct::tile(last.output);
         let tiles = last.output.div_ceil(tile) as f64;
         let row = PRODUCT * tile as f64 * last.reached(tile) + TILE_ROW * tiles;
-        return rows * row * channels.next_multiple_of(lanes) as f64;
+        let gain = (vectors.bytes as f64 / AVX2).max(1.0);
+        return rows * row * channels.next_multiple_of(vectors.lanes) as f64 / gain;
     }
     let lengths: Vec<usize> = axes.iter().map(fft::length).collect();
     let all = |of: fn(&Axis) -> usize| outer.iter().map(|axis| of(axis) as f64).product::<f64>();
@@ -63,7 +77,7 @@ mod tests {
             .iter()
             .map(|&(boundary, length, points)| Axis::new(Kind::Output, boundary, length, points))
             .collect();
-        choose(&axes, channels, 8)
+        choose(&axes, channels, Vectors { lanes: 8, bytes: 32 })
     }
 
     #[test]
