@@ -2,6 +2,7 @@
 
 mod convolution;
 mod film;
+mod float32;
 mod generator;
 mod mask;
 mod pytorch;

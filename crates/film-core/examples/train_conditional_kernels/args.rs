@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) force: bool,
     /// Steps of the whole run.
-    #[arg(long, value_name = "N", default_value_t = 2500, value_parser = count(1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = count(1_000_000))]
     steps: u64,
     /// Kernels in a step.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(1024))]
