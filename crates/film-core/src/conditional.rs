@@ -79,7 +79,7 @@ impl ConditionalKernel {
         };
         let (kernel, grid) = self.kernel.forward(lengths, conditioning)?;
         match &self.mask {
-            Some(mask) => Ok((mask.apply(&grid, &kernel)?, grid)),
+            Some(mask) => Ok((mask.apply_to_own(&grid, kernel)?, grid)),
             None => Ok((kernel, grid)),
         }
     }

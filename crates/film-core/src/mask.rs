@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::json::{Object, at_least_1, non_negative, number, positive, required_size};
-use crate::ops::{apply_windows, clamp};
+use crate::ops::{Falloff, apply_windows, apply_windows_in_place, clamp};
 use crate::parameter::{Parameter, WeightDecay};
 
 /// In which form a Gaussian mask's σ is stored.
@@ -241,6 +241,31 @@ impl Mask {
     /// # Errors
     /// If the grid or the kernel is of another shape.
     pub fn apply(&self, grid: &Tensor, kernel: &Tensor) -> Result<Tensor> {
+        let windows = self.windows(grid, kernel)?;
+        let wide = if kernel.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let masked = apply_windows(&kernel.to_dtype(wide)?, &windows)?;
+        Ok(masked.to_dtype(kernel.dtype())?)
+    }
+
+    /// The same of a kernel whose memory is nobody else's: it is multiplied where it is, if nothing tracks it.
+    ///
+    /// # Shapes
+    /// As [`apply`](Self::apply).
+    pub(crate) fn apply_to_own(&self, grid: &Tensor, kernel: Tensor) -> Result<Tensor> {
+        let windows = self.windows(grid, &kernel)?;
+        if apply_windows_in_place(&kernel, &windows)? {
+            Ok(kernel)
+        } else {
+            self.apply(grid, &kernel)
+        }
+    }
+
+    /// The window along each axis, in float32 at least: the whole one is their product, as the grid is one of
+    /// coordinates.
+    ///
+    /// # Shapes
+    /// grid `[1, *G, D]`, kernel `[B, *G, C]` → `[Gᵢ, C]` for each axis
+    fn windows(&self, grid: &Tensor, kernel: &Tensor) -> Result<Vec<Tensor>> {
         let (axes, channels) = self.parameter.dims2()?;
         if grid.rank() != axes + 2 || grid.dims().last() != Some(&axes) {
             let points = vec!["G"; axes].join(", ");
@@ -258,17 +283,18 @@ impl Mask {
         }
         let wide = if kernel.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let widths = self.widths(wide)?;
-        // The window is a product of windows along the axes, and the grid one of coordinates.
-        let windows = points.iter().enumerate().map(|(axis, &count)| {
-            let mut line = grid.to_dtype(wide)?.narrow(axes + 1, axis, 1)?;
+        let falloff = match &self.config {
+            MaskConfig::Gaussian(_) => Falloff::Gaussian,
+            MaskConfig::Exponential(_) => Falloff::Exponential,
+        };
+        let window = |axis: usize| {
+            let mut line = grid.narrow(axes + 1, axis, 1)?;
             for other in (0..axes).filter(|other| *other != axis) {
                 line = line.narrow(other + 1, 0, 1)?;
             }
-            self.window(&line.reshape((count, 1))?, &widths.narrow(0, axis, 1)?)
-        });
-        let windows = windows.collect::<Result<Vec<_>>>()?;
-        let masked = apply_windows(&kernel.to_dtype(wide)?, &windows)?;
-        Ok(masked.to_dtype(kernel.dtype())?)
+            falloff.window(&line.flatten_all()?.to_dtype(wide)?, &widths.get(axis)?)
+        };
+        (0..axes).map(window).collect()
     }
 
     /// σ, or |w|, of each axis and channel.
@@ -289,18 +315,6 @@ impl Mask {
             // |w|, with the slope 0 at 0, as PyTorch has it; candle's has 1.
             MaskConfig::Exponential(_) => Ok((&parameter * parameter.detach().sign()?)?),
         }
-    }
-
-    /// The window along one axis.
-    ///
-    /// # Shapes
-    /// positions `[G, 1]`, widths `[1, C]` → `[G, C]`
-    fn window(&self, positions: &Tensor, widths: &Tensor) -> Result<Tensor> {
-        let exponent = match &self.config {
-            MaskConfig::Gaussian(_) => (positions.broadcast_div(widths)?.sqr()? * -0.5)?,
-            MaskConfig::Exponential(_) => positions.abs()?.broadcast_mul(widths)?.neg()?,
-        };
-        Ok(exponent.exp()?)
     }
 }
 

@@ -60,7 +60,7 @@ impl Gatherer {
 
     /// Takes in rows of H values; what is left of an incomplete one is not looked at.
     pub fn add(&mut self, values: &[f64]) {
-        for row in values.chunks_exact(self.columns.len()) {
+        for row in values.chunks_exact(self.columns.len().max(1)) {
             for (column, &value) in self.columns.iter_mut().zip(row) {
                 if !value.is_finite() {
                     self.non_finite += 1;

@@ -94,7 +94,9 @@ impl Drawing for Chart {
         for &tick in &ticks {
             canvas.line(&[(x(tick), TOP), (x(tick), TOP + HEIGHT)], RULE);
         }
-        let names = ticks.iter().map(|&tick| (x(tick), Anchor::Middle, tick.to_string()));
+        let names = ticks
+            .iter()
+            .map(|&tick| (x(tick), Anchor::Middle, ((tick * 1e6).round() / 1e6).to_string()));
         labels(canvas, TOP + HEIGHT + 12.0, names);
         canvas.text(LEFT + WIDTH / 2.0, TOP + HEIGHT + 30.0, Anchor::Middle, &self.across);
         let mut left = LEFT;

@@ -23,10 +23,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) force: bool,
     /// Steps of the whole run.
-    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = count(1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = count(Settings::STEPS))]
     steps: u64,
     /// Kernels in a step.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(1024))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = count(Settings::BATCH))]
     batch: u64,
     /// The highest learning rate, after a warm-up; it falls by half a cosine.
     #[arg(long, value_name = "X", default_value_t = 0.02, value_parser = positive, allow_negative_numbers = true)]

@@ -66,7 +66,7 @@ impl Folder {
         let Record { settings, history } =
             serde_json::from_value(checkpoint::read_json_object(&record)?.into())
                 .with_context(|| record.display().to_string())?;
-        let mut training = Training::new(settings)?;
+        let mut training = Training::new(settings).with_context(|| record.display().to_string())?;
         load_state(&folder.file(STATE), &mut training.optimizer, None)?;
         training.history = history;
         let steps = training.steps();

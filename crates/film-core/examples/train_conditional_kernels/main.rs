@@ -18,6 +18,7 @@ mod progress;
 mod task;
 mod training;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -44,7 +45,11 @@ fn run(args: &Args) -> Result<()> {
     let (folder, mut training) = if args.resume {
         Folder::resume(&args.folder)?
     } else {
-        (Folder::create(&args.folder, args.force)?, Training::new(args.settings())?)
+        let folder = Folder::create(&args.folder, args.force)?;
+        let training = Training::new(args.settings())?;
+        // From here on there is a run to resume, whenever this one is stopped.
+        folder.save(&training)?;
+        (folder, training)
     };
     let (start, first) = (Instant::now(), training.steps());
     let of = training.settings.steps;
@@ -65,9 +70,13 @@ fn run(args: &Args) -> Result<()> {
     progress.finish();
     folder.illustrate(&training)?;
     let seconds = start.elapsed().as_secs_f64();
-    println!("{} steps in {seconds:.0} s: {}", training.steps() - first, args.folder.display());
+    let made = training.steps() - first;
+    let mut report = format!("{made} steps in {seconds:.0} s: {}\n", args.folder.display());
     if let Some((step, error)) = training.history.errors.last() {
-        println!("relative error on held-out kernels after {step} steps: {:.2} %", 100.0 * error);
+        report += "relative error on held-out kernels after ";
+        report += &format!("{step} steps: {:.2} %\n", 100.0 * error);
     }
+    // A reader that has gone is no error.
+    let _ = std::io::stdout().write_all(report.as_bytes());
     Ok(())
 }

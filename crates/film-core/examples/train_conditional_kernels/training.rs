@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 use candle_nn::Optimizer;
-use film_core::Result;
 use film_core::optim::{AdamWConfig, GroupedAdamW, schedule};
+use film_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::model::Model;
@@ -28,6 +28,29 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
 }
 
+impl Settings {
+    /// The most steps of a run.
+    pub(crate) const STEPS: u64 = 1_000_000;
+    /// The most kernels in a step.
+    pub(crate) const BATCH: u64 = 1024;
+
+    /// Checks what may have come from a file.
+    fn validate(&self) -> Result<()> {
+        for (key, value, most) in
+            [("steps", self.steps, Self::STEPS), ("batch", self.batch as u64, Self::BATCH)]
+        {
+            if !(1..=most).contains(&value) {
+                return Err(Error::config(key, format!("an integer from 1 to {most}"), value));
+            }
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            let expected = "a finite number above 0";
+            return Err(Error::config("learning_rate", expected, self.learning_rate));
+        }
+        Ok(())
+    }
+}
+
 /// How it went so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +73,7 @@ pub(crate) struct Training {
 impl Training {
     /// A run that has made no step yet.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
+        settings.validate()?;
         let model = Model::fresh(settings.seed)?;
         let config = AdamWConfig {
             // A run this short forgets large early gradients sooner than the default, 0.999.
@@ -77,6 +101,7 @@ impl Training {
         let loss = squared_error(&self.model.draw(&batch.registers)?, &batch.targets)?;
         self.optimizer.update(&loss.backward()?)?;
         let loss = f64::from(loss.to_scalar::<f32>()?);
+        let loss = finite("the loss", loss)?;
         self.history.losses.push(loss);
         Ok(loss)
     }
@@ -86,9 +111,18 @@ impl Training {
         let drawn = self.model.draw(&self.held_out.registers)?;
         let error = squared_error(&drawn, &self.held_out.targets)?.to_scalar::<f32>()?;
         let error = f64::from(error).sqrt();
+        let error = finite("the error on held-out kernels", error)?;
         self.history.errors.push((self.steps(), error));
         Ok(error)
     }
+}
+
+/// The value, if it is finite: JSON has no others, and a run that got here is lost.
+fn finite(what: &str, value: f64) -> Result<f64> {
+    if value.is_finite() {
+        return Ok(value);
+    }
+    Err(Error::tensor(what, "a finite number", value.to_string()))
 }
 
 /// ‖kernels − targets‖² / ‖targets‖², over all samples together.

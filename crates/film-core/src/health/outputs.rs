@@ -93,7 +93,7 @@ impl Observer {
         let pairs =
             films.iter().map(|film| numbers(&Tensor::stack(&[&film.gamma, &film.beta], 0)?));
         let pairs = pairs.collect::<Result<Vec<_>>>()?;
-        for vector in conditioning.chunks_exact(self.cond_dim) {
+        for vector in conditioning.chunks_exact(self.cond_dim.max(1)) {
             self.samples += 1;
             self.dead += u64::from(vector.iter().all(|value| *value == 0.0));
         }

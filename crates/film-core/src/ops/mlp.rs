@@ -298,4 +298,22 @@ mod tests {
             assert_eq!(alone.to_vec2::<f32>().unwrap()[0], all[row]);
         }
     }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let shapes: [&[usize]; 5] = [&[64, 100], &[64], &[60, 64], &[60], &[999, 100]];
+        let vars = shapes.map(|shape| random(shape, 0.1));
+        let bits = [1, 2, 7].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let [a, b, c, d, x] = vars.each_ref().map(|var| var.as_tensor().clone());
+                let y = Mlp::new([a, b, c, d]).forward(&x, "x").unwrap();
+                let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                let all = vars.iter().map(|var| gradients.get(var).unwrap()).chain([&y]);
+                all.map(|x| x.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
+            })
+        });
+        assert_eq!(bits[0], bits[1]);
+        assert_eq!(bits[0], bits[2]);
+    }
 }

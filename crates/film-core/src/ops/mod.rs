@@ -4,11 +4,12 @@
 //! linear, gelu, clamp   in candle's operations, on any device
 //! mlp                   linear → GELU → linear: plain, and fused on the CPU
 //! shortcut              y + shortcut ⊙ x: plain, and fused on the CPU
-//! window                kernel ⊙ windows along its axes: plain, and fused on the CPU
+//! falloff, window       windows, and kernel ⊙ windows along its axes: plain, and fused on the CPU
 //! vector                building blocks of fused operations      slices, threads, pages   what they stand on
 //! ```
 
 mod clamp;
+mod falloff;
 mod gelu;
 mod linear;
 mod mlp;
@@ -21,10 +22,11 @@ pub(crate) mod vector;
 mod window;
 
 pub(crate) use clamp::clamp;
+pub(crate) use falloff::Falloff;
 pub(crate) use gelu::gelu;
 pub(crate) use linear::{check_input, linear};
 pub(crate) use mlp::Mlp;
 pub(crate) use pages::zeros;
 pub(crate) use shortcut::add_shortcut;
 pub(crate) use slices::{fused, slice, tracked, with_slices};
-pub(crate) use window::apply_windows;
+pub(crate) use window::{apply_windows, apply_windows_in_place};

@@ -21,14 +21,14 @@ pub(crate) fn zeros(len: usize) -> Vec<f32> {
 #[allow(unsafe_code, reason = "madvise takes a raw address")]
 fn advise(values: &[f32]) {
     use rustix::mm::{Advice, madvise};
-    const PAGE: usize = 1 << 12;
+    let page = rustix::param::page_size();
     let bytes = size_of_val(values);
-    if bytes < LEAST {
+    let start = values.as_ptr().cast::<u8>();
+    let skip = start.align_offset(page);
+    if bytes < LEAST || skip >= bytes {
         return;
     }
-    let start = values.as_ptr().cast::<u8>();
-    let skip = start.align_offset(PAGE);
-    let len = bytes.saturating_sub(skip) / PAGE * PAGE;
+    let len = (bytes - skip) / page * page;
     // SAFETY: `skip + len` is at most `bytes`, so that the range lies within the allocation of `values`; and this advice
     // neither changes nor frees what stands there.
     let _ =

@@ -50,28 +50,25 @@ impl Shortcut {
         if sum.is_empty() {
             return sum;
         }
-        let block = shortcut.len() * self.inner;
-        let chunk = TASK.div_ceil(block) * block;
-        let inputs = y.chunks(chunk).zip(x.chunks(chunk));
-        let tasks = sum.chunks_mut(chunk).zip(inputs).collect();
+        let channels = shortcut.len();
+        // Rows with a number for each channel, or with those of one channel.
+        let row = if self.inner == 1 { channels } else { self.inner };
+        let rows = TASK.div_ceil(row);
+        let inputs = y.chunks(rows * row).zip(x.chunks(rows * row));
+        let tasks = sum.chunks_mut(rows * row).zip(inputs).enumerate().collect();
         threads::for_each(
             y.len(),
             tasks,
             || (),
-            |(), (sum, (y, x))| {
-                let blocks = sum.chunks_exact_mut(block);
-                let inputs = y.chunks_exact(block).zip(x.chunks_exact(block));
-                for (sum, (y, x)) in blocks.zip(inputs) {
+            |(), (task, (sum, (y, x)))| {
+                let inputs = y.chunks_exact(row).zip(x.chunks_exact(row));
+                for (index, (sum, (y, x))) in sum.chunks_exact_mut(row).zip(inputs).enumerate() {
+                    let terms = sum.iter_mut().zip(y.iter().zip(x));
                     if self.inner == 1 {
-                        let terms = y.iter().zip(x).zip(shortcut);
-                        sum.iter_mut().zip(terms).for_each(|(sum, ((y, x), s))| *sum = y + s * x);
-                        continue;
-                    }
-                    let rows = sum.chunks_exact_mut(self.inner).zip(shortcut);
-                    let inputs = y.chunks_exact(self.inner).zip(x.chunks_exact(self.inner));
-                    for ((sum, s), (y, x)) in rows.zip(inputs) {
-                        let terms = y.iter().zip(x);
-                        sum.iter_mut().zip(terms).for_each(|(sum, (y, x))| *sum = y + s * x);
+                        terms.zip(shortcut).for_each(|((sum, (y, x)), s)| *sum = y + s * x);
+                    } else {
+                        let s = shortcut[(task * rows + index) % channels];
+                        terms.for_each(|(sum, (y, x))| *sum = y + s * x);
                     }
                 }
             },

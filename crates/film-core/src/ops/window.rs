@@ -1,8 +1,8 @@
 //! A kernel times a window that is a product of windows along its axes: in candle's operations, and fused on the CPU.
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Device, InplaceOp2, Layout, Shape, Tensor};
 
-use super::{fused, slice, threads, with_slices, zeros};
+use super::{fused, slice, threads, tracked, with_slices};
 use crate::error::Result;
 
 /// kernel\[b, i, j, …, c\] · windows₀\[i, c\] · windows₁\[j, c\] · …
@@ -20,9 +20,24 @@ pub(crate) fn apply_windows(kernel: &Tensor, windows: &[Tensor]) -> Result<Tenso
     }
     let shape = kernel.shape().clone();
     with_slices(&[kernel, joint], |slices| {
-        let masked = operation.forward(slices[0], slices[1]);
+        let mut masked = slices[0].to_vec();
+        operation.forward(&mut masked, slices[1]);
         Ok(Tensor::from_vec(masked, shape, &Device::Cpu)?)
     })
+}
+
+/// The same in the kernel's own memory, which must be nobody else's. Tells whether it was done: a kernel or windows that are
+/// tracked, or not for the fused operation, are left as they are.
+///
+/// # Shapes
+/// As [`apply_windows`].
+pub(crate) fn apply_windows_in_place(kernel: &Tensor, windows: &[Tensor]) -> Result<bool> {
+    if !fused(kernel) || kernel.track_op() || tracked(windows) || !kernel.is_contiguous() {
+        return Ok(false);
+    }
+    let operation = Windows { sides: kernel.dims()[1..=windows.len()].to_vec() };
+    kernel.inplace_op2(&Tensor::cat(windows, 0)?, &operation)?;
+    Ok(true)
 }
 
 fn plain(kernel: &Tensor, windows: &[Tensor]) -> Result<Tensor> {
@@ -72,37 +87,36 @@ impl Windows {
         windows.len() / self.sides.iter().sum::<usize>().max(1)
     }
 
+    /// Multiplies the kernel.
+    ///
     /// # Shapes
-    /// kernel `[B, *G, C]`, windows `[ΣGᵢ, C]` → `[B, *G, C]`
-    fn forward(&self, kernel: &[f32], windows: &[f32]) -> Vec<f32> {
+    /// kernel `[B, *G, C]`, windows `[ΣGᵢ, C]`
+    fn forward(&self, kernel: &mut [f32], windows: &[f32]) {
         let (points, channels) = (self.points(), self.channels(windows));
-        let mut masked = zeros(kernel.len());
-        if masked.is_empty() {
-            return masked;
+        if kernel.is_empty() {
+            return;
         }
-        let chunk = CHUNK * channels;
-        let tasks = kernel.chunks(chunk).zip(masked.chunks_mut(chunk)).enumerate().collect();
+        let cost = kernel.len();
+        let tasks = kernel.chunks_mut(CHUNK * channels).enumerate().collect();
         threads::for_each(
-            kernel.len(),
+            cost,
             tasks,
             || (),
-            |(), (number, (kernel, masked))| {
-                let rows = kernel.chunks_exact(channels).zip(masked.chunks_exact_mut(channels));
-                for (index, (kernel, masked)) in rows.enumerate() {
-                    masked.copy_from_slice(kernel);
+            |(), (number, kernel)| {
+                for (index, kernel) in kernel.chunks_exact_mut(channels).enumerate() {
                     for row in self.rows((number * CHUNK + index) % points) {
-                        multiply(masked, &windows[row * channels..][..channels]);
+                        multiply(kernel, &windows[row * channels..][..channels]);
                     }
                 }
             },
         );
-        masked
     }
 
     /// The gradients in kernel and windows.
     fn backward(&self, kernel: &[f32], windows: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
         let (points, channels) = (self.points(), self.channels(windows));
-        let in_kernel = self.forward(gradient, windows);
+        let mut in_kernel = gradient.to_vec();
+        self.forward(&mut in_kernel, windows);
         let mut in_windows = vec![0.0; windows.len()];
         if kernel.is_empty() {
             return [in_kernel, in_windows];
@@ -149,7 +163,8 @@ impl CustomOp2 for Windows {
         windows: &CpuStorage,
         windows_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let masked = self.forward(slice(kernel, layout)?, slice(windows, windows_layout)?);
+        let mut masked = slice(kernel, layout)?.to_vec();
+        self.forward(&mut masked, slice(windows, windows_layout)?);
         Ok((CpuStorage::F32(masked), layout.shape().clone()))
     }
 
@@ -165,6 +180,27 @@ impl CustomOp2 for Windows {
             with_slices(&tensors, |slices| Ok(self.backward(slices[0], slices[1], slices[2])))?;
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
         Ok((Some(tensor(in_kernel, kernel)?), Some(tensor(in_windows, windows)?)))
+    }
+}
+
+impl InplaceOp2 for Windows {
+    fn name(&self) -> &'static str {
+        "windows"
+    }
+
+    fn cpu_fwd(
+        &self,
+        kernel: &mut CpuStorage,
+        layout: &Layout,
+        windows: &CpuStorage,
+        windows_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (Some((start, end)), CpuStorage::F32(kernel)) = (layout.contiguous_offsets(), kernel)
+        else {
+            candle_core::bail!("a kernel that is not contiguous float32")
+        };
+        self.forward(&mut kernel[start..end], slice(windows, windows_layout)?);
+        Ok(())
     }
 }
 
@@ -201,6 +237,18 @@ mod tests {
                 assert!(gap.to_scalar::<f32>().unwrap() <= 2e-6 * size, "{sides:?}");
             }
         }
+    }
+
+    #[test]
+    fn in_place_is_the_same_unless_tracked() {
+        let (kernel, windows) = (random(&[2, 5, 4, 3]), [random(&[5, 3]), random(&[4, 3])]);
+        let windows = windows.map(|window| window.as_detached_tensor());
+        let expected = apply_windows(&kernel, &windows).unwrap();
+        assert!(!apply_windows_in_place(&kernel, &windows).unwrap());
+        let own = kernel.as_tensor().copy().unwrap().detach();
+        assert!(apply_windows_in_place(&own, &windows).unwrap());
+        let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(numbers(&own), numbers(&expected));
     }
 
     #[test]

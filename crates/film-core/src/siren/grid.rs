@@ -59,6 +59,9 @@ pub(super) fn points(lengths: &[usize]) -> Result<usize> {
     let product = lengths.iter().try_fold(1usize, |points, &length| {
         points.checked_mul(length.checked_mul(2)?.checked_sub(1)?)
     });
+    // All coordinates, in float64, must be addressable.
+    let bytes = product.and_then(|points| points.checked_mul(8 * lengths.len()));
+    let product = product.filter(|_| bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok()));
     if lengths.contains(&0) {
         return Err(Error::config("grid", "lengths of at least 1", format!("{lengths:?}")));
     }
@@ -103,5 +106,6 @@ mod tests {
             text(&[1 << 40, 1 << 40], &[2, 2]),
             "the grid overflows: [1099511627776, 1099511627776]"
         );
+        assert_eq!(text(&[1 << 61], &[2]), "the grid overflows: [2305843009213693952]");
     }
 }

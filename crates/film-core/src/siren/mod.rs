@@ -14,6 +14,8 @@ mod network;
 mod omega;
 mod op;
 mod plain;
+#[cfg(test)]
+mod tests;
 
 pub use config::SirenConfig;
 pub use grid::grid;

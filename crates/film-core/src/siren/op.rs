@@ -21,7 +21,8 @@ pub(super) fn draw(
     draw_on(Arch::new(), network, film_after_pos_embed, grid, films)
 }
 
-fn draw_on(
+/// The same with these vectors.
+pub(super) fn draw_on(
     arch: Arch,
     network: &Network<Tensor>,
     film_after_pos_embed: bool,
@@ -32,7 +33,7 @@ fn draw_on(
     let axes = &grid.dims()[1..grid.rank() - 1];
     let batch = films.map_or(Ok(1), |films| films.dim(0))?;
     let shape = Shape::from([&[batch], axes, &[sizes.outputs()]].concat());
-    let grid = grid.flatten_all()?.to_vec1()?;
+    let grid = grid.contiguous()?;
     let operation = Draw { arch, sizes, grid, shape };
     let films = films.map(Tensor::contiguous).transpose()?;
     let mut tensors = network.tensors();
@@ -53,7 +54,7 @@ fn draw_on(
     with_slices(&tensors, |slices| {
         let (tensors, films) = slices.split_at(count);
         let network = operation.sizes.network(tensors.iter().copied());
-        let kernels = operation.forward(&network, films.first().copied());
+        let kernels = operation.forward(&network, films.first().copied())?;
         Ok(Tensor::from_vec(kernels, operation.shape.clone(), &Device::Cpu)?)
     })
 }
@@ -61,15 +62,17 @@ fn draw_on(
 struct Draw {
     arch: Arch,
     sizes: Sizes,
-    /// `[G, D]`
-    grid: Vec<f32>,
+    /// `[1, *G, D]`
+    grid: Tensor,
     /// The kernels'.
     shape: Shape,
 }
 
 impl Draw {
-    fn forward(&self, network: &Network<&[f32]>, films: Option<&[f32]>) -> Vec<f32> {
-        fused::forward(self.arch, &self.sizes, network, &self.grid, films)
+    fn forward(&self, network: &Network<&[f32]>, films: Option<&[f32]>) -> Result<Vec<f32>> {
+        with_slices(std::slice::from_ref(&self.grid), |grid| {
+            Ok(fused::forward(self.arch, &self.sizes, network, grid[0], films))
+        })
     }
 
     /// The network whose tensors stand one after the other in `joint`.
@@ -89,16 +92,13 @@ impl Draw {
         films: Option<&Tensor>,
         gradient: &Tensor,
     ) -> Result<gradient::Gradients> {
-        let tensors: Vec<Tensor> = [Some(joint), films, Some(&gradient.contiguous()?)]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let gradient = gradient.contiguous()?;
+        let tensors = [Some(joint), Some(&gradient), Some(&self.grid), films];
+        let tensors: Vec<Tensor> = tensors.into_iter().flatten().cloned().collect();
         with_slices(&tensors, |slices| {
             let network = self.network(slices[0]);
-            let films = films.map(|_| slices[1]);
-            let gradient = slices[slices.len() - 1];
-            Ok(gradient::backward(self.arch, &self.sizes, &network, &self.grid, films, gradient))
+            let (gradient, grid, films) = (slices[1], slices[2], slices.get(3).copied());
+            Ok(gradient::backward(self.arch, &self.sizes, &network, grid, films, gradient))
         })
     }
 }
@@ -113,7 +113,7 @@ impl CustomOp1 for Draw {
         joint: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let kernels = self.forward(&self.network(slice(joint, layout)?), None);
+        let kernels = self.forward(&self.network(slice(joint, layout)?), None)?;
         Ok((CpuStorage::F32(kernels), self.shape.clone()))
     }
 
@@ -141,7 +141,7 @@ impl CustomOp2 for Draw {
         films_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let network = self.network(slice(joint, layout)?);
-        let kernels = self.forward(&network, Some(slice(films, films_layout)?));
+        let kernels = self.forward(&network, Some(slice(films, films_layout)?))?;
         Ok((CpuStorage::F32(kernels), self.shape.clone()))
     }
 
@@ -155,162 +155,5 @@ impl CustomOp2 for Draw {
         let gradients = self.backward(joint, Some(films), gradient)?;
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
         Ok((Some(tensor(gradients.joint, joint)?), Some(tensor(gradients.films, films)?)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{DType, Var};
-
-    use super::*;
-    use crate::film::Film;
-    use crate::ops::vector::tests::arches;
-    use crate::siren::{grid, plain};
-
-    struct Case {
-        lengths: Vec<usize>,
-        embedding: usize,
-        hidden: usize,
-        layers: usize,
-        outputs: usize,
-        biases: bool,
-        scale: bool,
-        after: bool,
-        batch: Option<usize>,
-    }
-
-    fn cases() -> Vec<Case> {
-        let case =
-            |lengths: &[usize], [embedding, hidden, layers, outputs]: [usize; 4], batch| Case {
-                lengths: lengths.into(),
-                embedding,
-                hidden,
-                layers,
-                outputs,
-                biases: outputs != 5,
-                scale: outputs % 2 == 0,
-                after: embedding == hidden,
-                batch,
-            };
-        vec![
-            case(&[1], [1, 1, 1, 1], None),
-            case(&[9], [7, 5, 2, 3], Some(2)),
-            case(&[40], [17, 33, 4, 50], Some(3)),
-            case(&[6, 5], [32, 32, 3, 48], Some(5)),
-            case(&[6, 5], [32, 32, 3, 5], None),
-            case(&[17, 18], [20, 20, 3, 70], Some(2)),
-            case(&[3, 2, 4], [8, 16, 3, 24], Some(1)),
-            case(&[5], [12, 12, 1, 6], Some(4)),
-            case(&[4, 4], [16, 16, 3, 8], Some(0)),
-        ]
-    }
-
-    /// The kernel and the gradients of a weighted sum of it, in all tensors and in the films.
-    type Way<'a> = &'a dyn Fn(&Network<Tensor>, &Tensor, Option<&Tensor>) -> Tensor;
-
-    fn results(case: &Case, way: Way<'_>) -> Vec<Tensor> {
-        // candle's random numbers cannot be seeded, and both ways need the same: sines of a count will do.
-        let mut count = 0;
-        let mut var = |shape: &[usize], size: f64| {
-            let len: usize = shape.iter().product();
-            let values: Vec<f32> = (0..len)
-                .map(|index| (((count + index) as f64 * 12.9898).sin() * size) as f32)
-                .collect();
-            count += len;
-            Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
-        };
-        let mut vars = vec![];
-        let mut add = |shape: &[usize], size: f64| {
-            let var = var(shape, size);
-            vars.push(var.clone());
-            var.as_tensor().clone()
-        };
-        let mut linear = |outputs: usize, inputs: usize, size: f64| {
-            (add(&[outputs, inputs], size), case.biases.then(|| add(&[outputs], 1.0)))
-        };
-        let embedding = linear(case.embedding, case.lengths.len(), 9.0);
-        let mut layers = vec![];
-        for index in 0..case.layers {
-            let inputs = if index == 0 { case.embedding } else { case.hidden };
-            let outputs = if index + 1 == case.layers { case.outputs } else { case.hidden };
-            layers.push(linear(outputs, inputs, (6.0 / inputs as f64).sqrt()));
-        }
-        let scale = case.scale.then(|| add(&[case.embedding], 1.5));
-        let network = Network { embedding, scale, layers };
-        let width = if case.layers == 1 { case.embedding } else { case.hidden };
-        let pairs = case.layers - usize::from(!case.after);
-        let films = case.batch.map(|batch| add(&[batch, 2 * pairs * width], 1.0));
-        let l_cache: Vec<usize> = case.lengths.iter().map(|length| length + 1).collect();
-        let grid = grid(&case.lengths, &l_cache, DType::F32, &Device::Cpu).unwrap();
-        let kernel = way(&network, &grid, films.as_ref());
-        let weights = var(kernel.dims(), 1.0);
-        let loss = (&kernel * weights.as_tensor()).unwrap().sum_all().unwrap();
-        let gradients = loss.backward().unwrap();
-        let of = |var: &Var| gradients.get(var).cloned().unwrap_or(var.zeros_like().unwrap());
-        [vec![kernel], vars.iter().map(of).collect()].concat()
-    }
-
-    #[test]
-    fn fused_and_plain_agree_in_values_and_gradients() {
-        for case in cases() {
-            let plain = results(&case, &|network, grid, films| {
-                let width = 2 * network.layers.last().unwrap().0.dim(1).unwrap();
-                let films: Vec<Film> = films.map_or(vec![], |films| {
-                    (0..films.dim(1).unwrap() / width)
-                        .map(|film| {
-                            let pair = films.narrow(1, film * width, width).unwrap();
-                            let [gamma, beta] = [0, width / 2]
-                                .map(|start| pair.narrow(1, start, width / 2).unwrap());
-                            Film::new(gamma, beta).unwrap()
-                        })
-                        .collect()
-                });
-                plain::draw(network, case.after, grid, &films, DType::F32).unwrap()
-            });
-            for arch in arches() {
-                let fused = results(&case, &|network, grid, films| {
-                    draw_on(arch, network, case.after, grid, films).unwrap()
-                });
-                for (index, (plain, fused)) in plain.iter().zip(&fused).enumerate() {
-                    assert_eq!(plain.dims(), fused.dims());
-                    if plain.elem_count() == 0 {
-                        continue;
-                    }
-                    let largest =
-                        |x: Tensor| x.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-                    let (gap, size) = (largest((plain - fused).unwrap()), largest(plain.clone()));
-                    let lengths = &case.lengths;
-                    assert!(
-                        gap <= 2e-5 * size,
-                        "{arch:?} {lengths:?} tensor {index}: {gap:e} of {size:e}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn constants_and_variables_give_the_same_bits() {
-        for case in cases() {
-            let kernels = [false, true].map(|detached| {
-                results(&case, &|network, grid, films| {
-                    let mut network = network.clone();
-                    let mut films = films.cloned();
-                    let constant = |tensor: &mut Tensor| *tensor = tensor.detach();
-                    if detached {
-                        let linears = network.layers.iter_mut().chain([&mut network.embedding]);
-                        linears.for_each(|(weight, bias)| {
-                            constant(weight);
-                            bias.as_mut().map(constant);
-                        });
-                        network.scale.as_mut().map(constant);
-                        films.as_mut().map(constant);
-                    }
-                    draw(&network, case.after, grid, films.as_ref()).unwrap()
-                })
-            });
-            let bits = |kernel: &Tensor| kernel.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(bits(&kernels[0][0]), bits(&kernels[1][0]));
-        }
     }
 }

@@ -74,11 +74,13 @@ fn boundaries(config: &Object, kernel: &Object) -> Result<Option<Vec<Boundary>>>
     ckconv::boundaries(object, axes)
 }
 
-/// A mask's name: the `type` of an object, or a string that is not "none".
+/// A kernel's mask by name: the `type` of an object, or a string, that speaks of a window. Others are no matter of the
+/// kernel's ("causal").
 fn mask_name(json: &Object) -> Option<String> {
     let mask = json.get("mask")?;
     let name = mask.as_object().map_or(Some(mask), |mask| mask.get("type"))?.as_str()?;
-    (!name.eq_ignore_ascii_case("none")).then(|| name.into())
+    let window = ["gaussian", "exponential"];
+    window.iter().any(|kind| name.to_ascii_lowercase().contains(kind)).then(|| name.into())
 }
 
 /// One number, or a list of them.

@@ -76,8 +76,8 @@ impl Layer {
         self.pack_with(|row, input| weight[row * inputs + input] * gamma[input]);
         let biases = self.bias.as_mut();
         for (output, row) in weight.chunks_exact(inputs).enumerate() {
-            let shift: f32 = row.iter().zip(beta).map(|(w, b)| w * b).sum();
-            biases[output] = bias.map_or(0.0, |bias| bias[output]) + shift;
+            let shift: f64 = row.iter().zip(beta).map(|(w, b)| f64::from(*w) * f64::from(*b)).sum();
+            biases[output] = (bias.map_or(0.0, |bias| f64::from(bias[output])) + shift) as f32;
         }
     }
 

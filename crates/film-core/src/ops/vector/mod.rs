@@ -7,6 +7,7 @@
 //! A row's numbers depend on the processor alone: not on the number of rows, tiles or threads.
 
 mod aligned;
+mod exp;
 mod gelu;
 mod layer;
 mod outer;
@@ -18,6 +19,7 @@ pub(crate) mod tests;
 use pulp::{Arch, Simd, WithSimd};
 
 pub(crate) use aligned::Aligned;
+pub(crate) use exp::exp;
 pub(crate) use gelu::{gelu, gelu_slope};
 pub(crate) use layer::{Layer, Rows};
 pub(crate) use outer::{add_outer, add_rows};

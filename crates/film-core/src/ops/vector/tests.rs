@@ -2,7 +2,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{Aligned, Layer, Rows, Wave, add_outer, gelu, gelu_slope, lanes, wave};
+use super::{Aligned, Layer, Rows, Wave, add_outer, exp, gelu, gelu_slope, lanes, wave};
 
 /// Every kind of vectors that this processor has, and none.
 pub(crate) fn arches() -> Vec<Arch> {
@@ -18,6 +18,7 @@ enum Block<'a> {
     Wave(Wave, &'a mut [f32]),
     Gelu(&'a mut [f32]),
     GeluSlope(&'a mut [f32]),
+    Exp(&'a mut [f32]),
     Layer(&'a Layer, Rows<'a>, &'a mut [f32], usize),
     Outer(Rows<'a>, Rows<'a>, &'a mut [f32]),
 }
@@ -31,6 +32,12 @@ impl WithSimd for Block<'_> {
             Block::Wave(kind, values) => wave(simd, kind, values),
             Block::Gelu(values) => gelu(simd, values),
             Block::GeluSlope(values) => gelu_slope(simd, values),
+            Block::Exp(values) => {
+                for values in values.chunks_mut(S::F32_LANES) {
+                    let value = exp(simd, simd.partial_load_f32s(values));
+                    simd.partial_store_f32s(values, value);
+                }
+            }
             Block::Layer(layer, x, out, row) => layer.apply(simd, x, out, row),
             Block::Outer(left, right, sums) => add_outer(simd, left, right, sums),
         }
@@ -99,6 +106,24 @@ fn gelu_is_within_rounding() {
         let mut y = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
         arch.dispatch(Block::Gelu(&mut y));
         assert!(y[0].is_nan() && y[1] == f32::INFINITY && y[2].is_nan(), "{arch:?}: {y:?}");
+    }
+}
+
+#[test]
+fn exp_is_within_1e_7() {
+    for arch in arches() {
+        for size in [1e-6, 1.0, 86.9, 1e4, f32::INFINITY] {
+            let x: Vec<f32> = numbers(20_011, 1.0).into_iter().map(|x| -x.abs() * size).collect();
+            let mut y = x.clone();
+            arch.dispatch(Block::Exp(&mut y));
+            for (x, y) in x.into_iter().zip(y) {
+                let error = (f64::from(y) - libm::exp(f64::from(x))).abs();
+                assert!(error <= 1e-7, "{arch:?}, {x}: {y}, off by {error:e}");
+            }
+        }
+        let mut y = [0.0, -0.0, f32::NAN];
+        arch.dispatch(Block::Exp(&mut y));
+        assert!(y[..2] == [1.0, 1.0] && y[2].is_nan(), "{arch:?}: {y:?}");
     }
 }
 
