@@ -52,7 +52,7 @@ def draw(axes: Axes, title: str, label: str, measured: list[Point], rate: float)
     sizes = [point.size for point in measured]
     axes.loglog(sizes, [1e3 * point.seconds for point in measured], "o-", color=MEASURED, markersize=4, label="film")
     floor = [1e3 * point.flops / rate for point in measured]
-    axes.loglog(sizes, floor, "--", color=FLOOR, label=f"floor: FLOPs at {rate / 1e9:.0f} GFLOP/s")
+    axes.loglog(sizes, floor, "--", color=FLOOR, label=f"FLOPs at a product's {rate / 1e9:.0f} GFLOP/s")
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(label)
     step = 1 + (len(sizes) - 1) // 6
