@@ -3,15 +3,17 @@
 
 mod conv;
 mod settings;
+mod talk;
 
 use std::path::PathBuf;
 
 use candle_core::DType;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conv::Conv;
 pub(crate) use settings::{Padding, PaddingName, Settings};
+pub(crate) use talk::Talk;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -29,16 +31,8 @@ const STYLES: Styles = Styles::styled()
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// When to colour the output
-    #[arg(
-        long,
-        global = true,
-        value_name = "WHEN",
-        display_order = 1000,
-        default_value = "auto",
-        hide_default_value = true
-    )]
-    pub(crate) color: Color,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
 }
 
 const AFTER: &str = "\
@@ -46,28 +40,6 @@ Data goes to stdout, talk to stderr. Exit status: 0 fine, 2 wrong usage, 1 anyth
 
 /// The flags of which a command takes one.
 const INPUTS: [&str; 3] = ["conditioning", "registers", "random"];
-
-/// When to colour the output.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl Color {
-    pub(crate) fn apply(self) {
-        match self {
-            Self::Auto => anstream::ColorChoice::Auto,
-            Self::Always => anstream::ColorChoice::Always,
-            Self::Never => anstream::ColorChoice::Never,
-        }
-        .write_global();
-    }
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -25,9 +25,13 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    cli.color.apply();
-    match commands::run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+    cli.talk.apply();
+    let result = commands::run(cli.command);
+    match result {
+        Ok(()) => {
+            log::debug!("done");
+            ExitCode::SUCCESS
+        }
         Err(error) if printer::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             printer::error(&error);

@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -13,6 +16,55 @@ pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
+/// How much is said on stderr. Errors always are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Talkative {
+    /// No notes, warnings or progress.
+    Quiet,
+    Normal,
+    /// What is logged, too.
+    Verbose,
+}
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+impl Talkative {
+    /// Holds from now on, for the whole program.
+    pub(crate) fn write_global(self) {
+        QUIET.store(self == Self::Quiet, Ordering::Relaxed);
+        if self == Self::Verbose && log::set_logger(&Log).is_ok() {
+            BEGUN.get_or_init(Instant::now);
+            log::set_max_level(log::LevelFilter::Debug);
+        }
+    }
+}
+
+/// Whether nothing but errors is said.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// What film itself logs, on stderr, each line with the time since the start.
+struct Log;
+
+static BEGUN: OnceLock<Instant> = OnceLock::new();
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.target().starts_with("film_")
+    }
+
+    fn log(&self, record: &log::Record) {
+        if self.enabled(record.metadata()) {
+            let milliseconds = 1e3 * BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64();
+            let text = escape(&record.args().to_string());
+            talk(&format!("{DIM}{milliseconds:>8.1} ms  {text}{DIM:#}"));
+        }
+    }
+
+    fn flush(&self) {}
+}
 
 /// Standard output, buffered; styles are dropped where they are not wanted.
 pub(crate) fn stdout() -> impl Write {
@@ -41,12 +93,16 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// A line to the person at the terminal.
 pub(crate) fn say(message: impl Display) {
-    talk(&escape(&message.to_string()));
+    if !is_quiet() {
+        talk(&escape(&message.to_string()));
+    }
 }
 
 /// Something the person should know before trusting the result.
 pub(crate) fn warn(message: impl Display) {
-    talk(&format!("{WARNING}warning:{WARNING:#} {}", escape(&message.to_string())));
+    if !is_quiet() {
+        talk(&format!("{WARNING}warning:{WARNING:#} {}", escape(&message.to_string())));
+    }
 }
 
 /// Why it did not work.

@@ -8,7 +8,8 @@
 //!
 //! Opening reads the headers alone: 8 + N bytes a file. A tensor's bytes are read when it is asked
 //! for, by position and straight into the buffer that candle keeps. They are not memory-mapped: a
-//! mapped file that another process shortens kills the reader, a read of it is an error.
+//! mapped file that another process shortens kills the reader, a read of it is an error. What is read,
+//! from where and how fast is told to the [`log`], at level debug.
 
 mod atomic;
 mod builder;
@@ -83,6 +84,7 @@ impl Checkpoint {
         for (index, file) in located.files.iter().enumerate() {
             let source = Source::open(file)?;
             let header = header::read(&source, index).map_err(|error| error.in_file(file))?;
+            log::debug!("{}: {} tensors in its header", file.display(), header.tensors.len());
             tensors.extend(header.tensors);
             files.push(CheckpointFile { source, metadata: header.metadata });
         }

@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, WithDType};
 use float8::F8E4M3;
 use half::{bf16, f16};
+use log::{debug, log_enabled};
 use safetensors::Dtype;
 
 use super::header::TensorInfo;
@@ -15,12 +18,30 @@ use crate::error::{Error, Result};
 /// Bytes that are decoded at once: small enough to stay in the cache.
 const BLOCK: usize = 64 * 1024;
 
-/// A regular file, held open.
+/// A regular file, held open. When it is let go, the log is told how much was read of it.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
     file: File,
+    read: Read,
+}
+
+/// What has been read of a file so far. Counted only where somebody listens to the log.
+#[derive(Debug, Default)]
+struct Read {
+    bytes: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let bytes = *self.read.bytes.get_mut();
+        if bytes > 0 {
+            let (all, took) = (self.bytes, Duration::from_nanos(*self.read.nanoseconds.get_mut()));
+            debug!("{}: read {bytes} of {all} bytes in {took:.1?}", self.path.display());
+        }
+    }
 }
 
 impl Source {
@@ -32,12 +53,19 @@ impl Source {
         }
         let file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        Ok(Self { path: path.into(), bytes, file })
+        Ok(Self { path: path.into(), bytes, file, read: Read::default() })
     }
 
     /// Fills `buffer` from `offset` on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        read_exact_at(&self.file, buffer, offset).map_err(|error| {
+        let begun = log_enabled!(log::Level::Debug).then(Instant::now);
+        let result = read_exact_at(&self.file, buffer, offset);
+        if let Some(begun) = begun {
+            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.read.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+            self.read.nanoseconds.fetch_add(took, Ordering::Relaxed);
+        }
+        result.map_err(|error| {
             if error.kind() == std::io::ErrorKind::UnexpectedEof {
                 let text = format!(
                     "expected {} bytes at offset {offset}, found the file shortened since it was opened",

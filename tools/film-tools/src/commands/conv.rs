@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
-use film_core::checkpoint::{Checkpoint, FoundConv};
+use film_core::checkpoint::FoundConv;
 use film_core::conv::{Boundary, Channels};
 use film_core::statistics::{Gatherer, Summary};
 use film_core::{CKConvNd, Condition, Error};
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Conv) -> Result<()> {
     }
     args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
-    let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
+    let checkpoint = Arc::new(super::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);
     let found = discovery.conv(args.prefix.as_deref()).map_err(named)?;

@@ -122,11 +122,11 @@ pub(crate) fn run(args: &Flops) -> Result<()> {
 
 /// The checkpoint, with a hint where the path is that of a configuration.
 fn open(path: &Path) -> Result<Checkpoint> {
-    Checkpoint::open(path).map_err(|error| match path.file_name() {
+    super::open(path).map_err(|error| match path.file_name() {
         Some(name) if name == "config.json" && path.is_file() => {
             anyhow!("{}: not a checkpoint; of a configuration: --config FILE", path.display())
         }
-        _ => error.into(),
+        _ => error,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
-use film_core::checkpoint::{Checkpoint, FoundKernel};
+use film_core::checkpoint::FoundKernel;
 use film_core::siren::{SirenConfig, grid};
 use film_core::statistics::{Gatherer, Summary};
 use film_core::{Condition, ConditionalKernel, Error};
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     args.tensors.check()?;
     args.rows.seed()?;
     let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
-    let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
+    let checkpoint = Arc::new(super::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);
     let found = discovery.kernel(args.prefix.as_deref()).map_err(named)?;

@@ -193,6 +193,11 @@ fn check_grid(lengths: &[usize], found: &FoundKernel) -> Result<()> {
     .into())
 }
 
+/// The checkpoint that the user names.
+fn open(path: &Path) -> Result<Checkpoint> {
+    Ok(Checkpoint::open(path)?)
+}
+
 /// What a checkpoint holds; errors name it.
 fn discover(checkpoint: &Checkpoint) -> Result<Discovery> {
     Ok(checkpoint.discover().map_err(|error| error.in_file(checkpoint.path()))?)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 use film_core::KernelFilmConfig;
-use film_core::checkpoint::{Checkpoint, NearMiss, is_below};
+use film_core::checkpoint::{NearMiss, is_below};
 use film_core::statistics::{Gatherer, Summary};
 use serde::Serialize;
 
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
 
 /// The chosen generators of the checkpoint.
 fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
-    let checkpoint = Arc::new(Checkpoint::open(&args.checkpoint)?);
+    let checkpoint = Arc::new(super::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
     let prefix = args.prefix.as_deref();
     let chosen = if args.all {

@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::printer;
+
 /// Bytes that the rows of a chunk may take, inputs and outputs together.
 pub(crate) const CHUNK_BYTES: usize = 16 << 20;
 
@@ -10,7 +12,11 @@ pub(crate) struct Progress(ProgressBar);
 impl Progress {
     /// A bar that counts to `total` of `noun`.
     pub(crate) fn new(total: usize, noun: &'static str) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+        let target = match printer::is_quiet() {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
         let template = format!("{{bar:40}} {{human_pos}}/{{human_len}} {noun}, {{eta}} left");
         let style = ProgressStyle::with_template(&template);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -27,7 +27,7 @@ struct Shown<'a> {
 }
 
 pub(crate) fn run(args: &Inspect) -> Result<()> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let checkpoint = super::open(&args.checkpoint)?;
     let discovery = discover(&checkpoint)?;
     let shown = select(args, &checkpoint, &discovery)?;
     if args.json {
