@@ -51,7 +51,7 @@ fn every_example_works_as_it_stands() {
     let folder = tempdir().unwrap();
     let conditioning: Tensor = random(&[2, 384]);
     conditioning.write_npy(folder.path().join("c.npy")).unwrap();
-    assert_eq!(commands(), ["init", "inspect", "flops", "run", "kernel", "conv"]);
+    assert_eq!(commands(), ["init", "inspect", "flops", "run", "kernel", "conv", "diagnose"]);
     // The examples of `kernel` name fixtures as they stand from the root.
     std::os::unix::fs::symlink(root().join("tests"), folder.path().join("tests")).unwrap();
     for command in commands() {

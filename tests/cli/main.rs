@@ -3,6 +3,7 @@
 
 mod conv;
 mod damage;
+mod diagnose;
 mod errors;
 mod errors_input;
 mod errors_kernel;

@@ -2,6 +2,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
 mod conv;
+mod diagnose;
 mod settings;
 mod talk;
 
@@ -12,6 +13,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conv::Conv;
+pub(crate) use diagnose::Diagnose;
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
 
@@ -49,6 +51,7 @@ pub(crate) enum Command {
     Run(Run),
     Kernel(Kernel),
     Conv(Conv),
+    Diagnose(Diagnose),
 }
 
 /// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
@@ -174,7 +177,7 @@ pub(crate) struct Flops {
 }
 
 /// What a command is to be run for.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Rows {
     /// Conditioning [*, cond_dim]
     #[arg(long, value_name = "FILE[:TENSOR]")]
