@@ -3,6 +3,7 @@
 
 mod conv;
 mod diagnose;
+mod manual;
 mod settings;
 mod talk;
 
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conv::Conv;
 pub(crate) use diagnose::Diagnose;
+pub(crate) use manual::{Completions, Man};
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
 
@@ -27,7 +29,8 @@ const STYLES: Styles = Styles::styled()
 ///
 /// A FiLM generator turns a conditioning vector into one (γ, β) pair per hidden layer of the network
 /// that draws a convolution kernel. A CHECKPOINT is a .safetensors file, a directory with
-/// model.safetensors (or shards and model.safetensors.index.json), or an index file.
+/// model.safetensors (or shards and model.safetensors.index.json), an index file, or org/name[@revision]
+/// in the cache of the Hugging Face hub.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 80, styles = STYLES, after_help = AFTER)]
 pub(crate) struct Cli {
@@ -35,6 +38,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) talk: Talk,
+    /// Fetch a CHECKPOINT named as org/name[@revision] from the Hugging Face hub, as far as its cache lacks it
+    #[arg(long, global = true, display_order = 1003, hide = cfg!(not(feature = "hub")))]
+    pub(crate) download: bool,
 }
 
 const AFTER: &str = "\
@@ -52,6 +58,8 @@ pub(crate) enum Command {
     Kernel(Kernel),
     Conv(Conv),
     Diagnose(Diagnose),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
