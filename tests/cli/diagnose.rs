@@ -420,3 +420,19 @@ fn wrong_input_is_named() {
         assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{wrong:?}: {outcome:?}");
     }
 }
+
+#[test]
+fn a_page_of_many_generators_is_bounded() {
+    let folder = tempdir().unwrap();
+    let name = |index: usize| format!("blocks.{index}.film");
+    let mut generators: Vec<_> =
+        (0..199).map(|index| generator(&name(index), 1.0, 0.2, 0.3)).collect();
+    generators.push(generator(&name(199), -1.0, 0.2, 0.3));
+    write(&folder.path().join("many.safetensors"), &generators);
+    let page = page(folder.path(), &["many.safetensors", "--kernel-hidden-dim", "2"]);
+    // Charts of the one there is something to say of, folded out; a line of each.
+    assert_eq!(page.matches("<svg ").count(), 2);
+    assert_eq!(page.matches("<details class=\"card generator\"").count(), 200);
+    assert_eq!(page.matches(" open>").count(), 1);
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+}

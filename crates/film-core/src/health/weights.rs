@@ -68,7 +68,7 @@ impl Weights {
     pub fn new(generator: &KernelFilmGenerator) -> Result<Self> {
         let config = generator.config();
         let (width, hidden) = (config.kernel_hidden_dim, config.film_hidden_dim);
-        // The variance of `small_random` on each row of the output layer.
+        // The expected ‖w₀‖² of a row of the output layer.
         let row_start = match config.init_type {
             InitType::Identity => 0.0,
             InitType::SmallRandom => hidden as f64 * config.init_std.powi(2),

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Diagnose) -> Result<()> {
     let prefix = args.prefix.as_deref();
     let named = |error| selection(error, &checkpoint);
     let mut chosen = discovery.select(prefix).map_err(named)?;
-    chosen.sort_by(|a, b| names::natural(&a.prefix, &b.prefix));
+    chosen.sort_by(|a, b| names::natural(&a.prefix).cmp(&names::natural(&b.prefix)));
     warn_of_near_misses(&discovery, prefix);
     let place = Place { device: Device::Cpu, dtype: DType::F32 };
     let given = Given::open(args.rows.or_random(RANDOM_ROWS))?;

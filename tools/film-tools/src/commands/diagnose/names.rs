@@ -1,7 +1,5 @@
 //! Generators' names without what all of them end with.
 
-use std::cmp::Ordering;
-
 /// The names, in their order.
 #[derive(Debug, PartialEq)]
 pub(super) struct Names {
@@ -34,17 +32,11 @@ pub(super) fn short(prefixes: &[&str]) -> Names {
     Names { short, tail: tail.join(".") }
 }
 
-/// The order of names whose segments may be numbers: blocks.2 stands before blocks.10.
-pub(super) fn natural(a: &str, b: &str) -> Ordering {
+/// What names are ordered by where their segments may be numbers: blocks.2 stands before blocks.10.
+pub(super) fn natural(name: &str) -> Vec<(bool, u64, &str)> {
     let key = |segment: &str| segment.parse::<u64>().ok();
-    let pairs = a.split('.').zip(b.split('.'));
-    let mut order = pairs.map(|(a, b)| match (key(a), key(b)) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => a.cmp(b),
-    });
-    order.find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b))
+    let segments = name.split('.');
+    segments.map(|text| (key(text).is_none(), key(text).unwrap_or_default(), text)).collect()
 }
 
 #[cfg(test)]
@@ -54,8 +46,8 @@ mod tests {
     #[test]
     fn numbers_count() {
         let mut names = ["b.10.f", "b.1x", "b.2.f", "a.9", "b.2", "b.x", "b.02.f", ""];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["", "a.9", "b.2", "b.02.f", "b.2.f", "b.10.f", "b.1x", "b.x"]);
+        names.sort_by(|a, b| natural(a).cmp(&natural(b)));
+        assert_eq!(names, ["", "a.9", "b.02.f", "b.2", "b.2.f", "b.10.f", "b.1x", "b.x"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is known of the generators: measures, findings, and what stands out.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use film_core::health::{
     Comparison, Finding, Health, Measure, Modulation, Observer, Outlier, Outputs, Thresholds,
@@ -24,14 +26,8 @@ pub(super) struct Report {
     pub(super) findings: usize,
     pub(super) thresholds: Thresholds,
     pub(super) generators: Vec<Part>,
-    #[serde(flatten)]
-    pub(super) comparison: Medians,
-}
-
-/// The part of a comparison that belongs to no generator.
-#[derive(Debug, Serialize)]
-pub(super) struct Medians {
-    pub(super) medians: Vec<std::collections::BTreeMap<Measure, f64>>,
+    /// Of each measure over the generators, layer by layer.
+    medians: Vec<BTreeMap<Measure, f64>>,
 }
 
 /// One generator.
@@ -206,18 +202,8 @@ impl Report {
             part.findings = part.health.findings(&thresholds).into_iter().map(Said::new).collect();
         }
         let findings = generators.iter().map(|part| part.findings.len()).sum();
-        let comparison = Medians { medians };
         let schema_version = SCHEMA_VERSION;
-        Self {
-            schema_version,
-            checkpoint,
-            input,
-            tail,
-            findings,
-            thresholds,
-            generators,
-            comparison,
-        }
+        Self { schema_version, checkpoint, input, tail, findings, thresholds, generators, medians }
     }
 
     /// The most rows that a generator was run for.

@@ -12,18 +12,19 @@ use crate::printer::escape;
 
 /// So many are unfolded all at once.
 const FEW: usize = 4;
-/// Of more generators than this the page has no charts, unless there are remarks on them: it would be too large.
-const MOST: usize = 48;
+/// With more layers than this the page has charts only of generators that there are remarks on: it would be too large.
+const MOST: usize = 144;
 
 pub(super) fn cards(report: &Report, pictures: &[Option<Pictures>]) -> Result<Markup> {
     let parts = &report.generators;
     let axes = [Which::Gamma, Which::Beta].map(|which| Axis::new(parts, which));
     let mut cards = Vec::with_capacity(parts.len());
+    let layers: usize = parts.iter().map(|part| part.num_film_layers).sum();
     let mut drawn = 0;
     for (index, part) in parts.iter().enumerate() {
         let remarkable = !(part.findings.is_empty() && part.stands_out.is_empty());
-        let draw = drawn < MOST && (parts.len() <= MOST || remarkable);
-        drawn += usize::from(draw);
+        let draw = (layers <= MOST || remarkable) && drawn + part.num_film_layers <= MOST;
+        drawn += if draw { part.num_film_layers } else { 0 };
         let kernels = match pictures.get(index) {
             Some(Some(pictures)) if draw => Some(kernels::kernels(pictures)?),
             _ => None,
@@ -40,7 +41,7 @@ pub(super) fn cards(report: &Report, pictures: &[Option<Pictures>]) -> Result<Ma
                 p.note { (overview::sizes(part)) }
                 @match charts {
                     Some(charts) => (charts),
-                    None => p.note { "Charts are drawn of " (MOST) " generators at most: choose by --prefix." },
+                    None => p.note { "Charts are drawn of " (MOST) " layers at most: choose by --prefix." },
                 }
                 (numbers(part))
                 div.beside {

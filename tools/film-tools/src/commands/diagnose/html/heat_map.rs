@@ -8,12 +8,15 @@ use super::super::report::{Part, Report, brief, percent};
 use super::scale::Scale;
 use crate::printer::escape;
 
+/// What a map shows of a generator's layer.
+type Value = dyn Fn(&Part, usize) -> Option<f64>;
+
 /// One map.
 struct Map {
     title: &'static str,
     what: &'static str,
     scale: Scale,
-    value: Box<dyn Fn(&Part, usize) -> Option<f64>>,
+    value: Box<Value>,
     /// As what it is compared between the generators.
     measure: Option<Measure>,
     share: bool,
