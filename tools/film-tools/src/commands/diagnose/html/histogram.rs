@@ -9,10 +9,10 @@ use super::super::report::{Part, brief, percent};
 use crate::output::number;
 
 const WIDTH: f64 = 300.0;
-const HEIGHT: f64 = 104.0;
+const HEIGHT: f64 = 112.0;
 const LEFT: f64 = 10.0;
 const RIGHT: f64 = 10.0;
-const TOP: f64 = 24.0;
+const TOP: f64 = 32.0;
 const BOTTOM: f64 = 20.0;
 /// Bars on an axis, about.
 const BARS: f64 = 36.0;
@@ -138,8 +138,8 @@ pub(super) fn chart(which: Which, axis: Axis, histogram: &Histogram, summary: &S
             @for at in lines.into_iter().filter(|at| axis.holds(*at)) {
                 line.start x1=(round(axis.x(at))) y1=(TOP) x2=(round(axis.x(at))) y2=(bottom) {}
             }
-            @if below > 0 { text.off x=(LEFT) y=(TOP + 9.0) { "‹ " (number(below)) " below" } }
-            @if beyond > 0 { text.off.end x=(WIDTH - RIGHT) y=(TOP + 9.0) { (number(beyond)) " beyond ›" } }
+            @if below > 0 { text.off x=(LEFT) y=(TOP - 4.0) { "‹ " (number(below)) " below" } }
+            @if beyond > 0 { text.off.end x=(WIDTH - RIGHT) y=(TOP - 4.0) { (number(beyond)) " beyond ›" } }
             @if total == 0 { text.off x=(LEFT) y=(bottom - 8.0) { "no finite values" } }
         }
     }
