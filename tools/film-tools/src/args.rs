@@ -2,6 +2,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
 mod conv;
+mod convert;
 mod manual;
 mod settings;
 mod talk;
@@ -13,6 +14,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conv::Conv;
+pub(crate) use convert::Convert;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
@@ -55,6 +57,7 @@ pub(crate) enum Command {
     Run(Run),
     Kernel(Kernel),
     Conv(Conv),
+    Convert(Convert),
     Completions(Completions),
     Man(Man),
 }

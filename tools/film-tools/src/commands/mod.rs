@@ -2,12 +2,14 @@
 
 mod completions;
 mod conv;
+mod convert;
 mod flops;
 mod init;
 mod inspect;
 mod kernel;
 mod man;
 mod run;
+mod select;
 mod settings;
 
 use std::io::Write;
@@ -48,6 +50,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Kernel(args) => kernel::run(&args),
         Command::Conv(args) => conv::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }
