@@ -180,8 +180,31 @@ fn one_of_several_state_dicts_is_chosen_by_its_key() {
         text.ends_with("holds no state dict at \"emo\"; found: model (2 tensors), ema (1 tensor)"),
         "{text}"
     );
-    // Lightning's own key is preferred, and the other is listed.
-    let both = dict(&[("ema", dict(&[("a", pair())])), ("state_dict", dict(&[("w", pair())]))]);
+    // A loss and a step are no weights.
+    let number = || build::tensor(2, 0, &[], &[]);
+    let losses = dict(&[("loss", number()), ("epoch", build::int(3))]);
+    let root = [("model", dict(&[("w", pair())])), ("metrics", losses), ("step", number())];
+    let checkpoint = opened(&saved(&dict(&root))).unwrap();
+    assert_eq!(checkpoint.files()[0].key(), "model");
+    let alone = opened(&saved(&dict(&[("loss", number())]))).unwrap();
+    assert_eq!(alone.tensors()[0].name, "loss");
+    // Weights around weights: nobody knows which are meant.
+    let around = saved(&dict(&[("w", pair()), ("more", dict(&[("x", pair()), ("y", pair())]))]));
+    let text = message(opened(&around));
+    assert_eq!(
+        text,
+        "holds 2 state dicts: (root) (1 tensor), more (2 tensors): choose one by its key"
+    );
+    let folder = folder(&[("x.pt", &around)]);
+    let root = with_key(&folder.path().join("x.pt"), "").unwrap();
+    assert_eq!((root.tensors().len(), root.files()[0].skipped()[0].tensors), (1, 2));
+    // What a module keeps beside its tensors is no state dict.
+    let extra = ("layer._extra_state", dict(&[("scale", pair())]));
+    let checkpoint = opened(&saved(&dict(&[("w", pair()), extra]))).unwrap();
+    assert_eq!(checkpoint.files()[0].skipped()[0].tensors, 1);
+    // Lightning's own key is preferred, whatever else it holds, and the other is listed.
+    let weights = dict(&[("w", pair()), ("version", build::int(2))]);
+    let both = dict(&[("ema", dict(&[("a", pair())])), ("state_dict", weights)]);
     let checkpoint = opened(&saved(&both)).unwrap();
     assert_eq!(checkpoint.tensors()[0].name, "w");
     assert_eq!(checkpoint.files()[0].skipped()[0].tensors, 1);
@@ -259,7 +282,8 @@ fn tensors_that_cannot_be_stored_are_refused_among_the_weights() {
     }
     // Beside them they are only counted.
     let sparse = call("torch._utils _rebuild_sparse_tensor", &[]);
-    let root = dict(&[("model", dict(&[("w", pair())])), ("table", sparse)]);
+    let tables = [b"]".to_vec(), sparse, b"a".to_vec()].concat();
+    let root = dict(&[("model", dict(&[("w", pair())])), ("tables", tables)]);
     assert_eq!(opened(&saved(&root)).unwrap().files()[0].skipped()[0].tensors, 1);
 }
 

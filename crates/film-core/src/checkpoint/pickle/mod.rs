@@ -54,8 +54,9 @@ struct Region {
 /// How to read a pickle.
 #[derive(Debug, Clone, Default)]
 pub struct PickleOptions {
-    /// Which state dict, by its key or the keys that lead to it, joined by dots. Without it the only one there
-    /// is, or among several the one named `state_dict`.
+    /// Which state dict, by its key or the keys that lead to it, joined by dots; empty for the whole object.
+    /// Without it the only dict that holds tensors by name (and not just single numbers), or among several the
+    /// one named `state_dict`.
     pub key: Option<String>,
     /// Whether objects of unknown classes are passed over like plain data, instead of refused. Nothing is run
     /// either way; functions that start programs or run code are refused all the same.

@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_SKIPPED: usize = 1000;
 /// … with at most this many characters of each key.
 const MAX_KEY: usize = 100;
-/// Entries of a state dict that are no tensors: what a module's `get_extra_state` gave.
+/// Entries of a state dict that may be dicts and hold no weights: what a module's `get_extra_state` gave.
 const EXTRA_STATE: &str = "_extra_state";
 
 /// The dict that holds the weights.
@@ -34,23 +34,17 @@ struct Place {
 impl StateDict {
     /// Finds the weights: the dict at `key`, or the one state dict there is.
     ///
-    /// A state dict is a dict whose keys are text and whose values are tensors; one that holds other things as
-    /// well counts if there is none. Among several, the only one with the key `state_dict` is it.
+    /// A state dict is a dict with tensors under text keys, one of which has axes: a loss or a step is no weight.
+    /// Among several, the only one with the key `state_dict` is it.
     pub(super) fn find(values: &Values, root: Id, key: Option<&str>) -> Result<Self> {
         let places = places(values, root);
-        let path = |place: usize| keys(&places, place).join(".");
-        let with = |pure: bool| -> Vec<usize> {
-            (0..places.len())
-                .filter(|&place| is_state_dict(values, places[place].dict, pure))
-                .collect()
+        let with = |test: fn(&Values, Id) -> bool| -> Vec<usize> {
+            let holds = |&place: &usize| has_named(values, places[place].dict, test);
+            (0..places.len()).filter(holds).collect()
         };
-        let mut found = with(true);
-        if found.is_empty() {
-            found = with(false);
-        }
+        let all = with(Values::is_tensor);
         if let Some(key) = key {
-            let all = with(false);
-            return match all.iter().find(|&&place| path(place) == key) {
+            return match all.iter().find(|&&place| keys(&places, place).join(".") == key) {
                 Some(&place) => Ok(Self::at(&places, place)),
                 None => Err(Error::Selection(format!(
                     "holds no state dict at {key:?}; found: {}",
@@ -58,13 +52,12 @@ impl StateDict {
                 ))),
             };
         }
-        let lightning: Vec<usize> = found
-            .iter()
-            .copied()
-            .filter(|&place| {
-                places[place].above.as_ref().is_some_and(|(_, key)| key == "state_dict")
-            })
-            .collect();
+        let with_axes = with(Values::is_tensor_with_axes);
+        let found = if with_axes.is_empty() { all } else { with_axes };
+        let is_lightning = |&place: &usize| {
+            places[place].above.as_ref().is_some_and(|(_, key)| key == "state_dict")
+        };
+        let lightning: Vec<usize> = found.iter().copied().filter(is_lightning).collect();
         match (found.as_slice(), lightning.as_slice()) {
             (&[place], _) | (_, &[place]) => Ok(Self::at(&places, place)),
             ([], _) => Err(Error::Selection(format!(
@@ -185,6 +178,7 @@ fn places(values: &Values, root: Id) -> Vec<Place> {
         }
         for &(key, value) in pairs(values, places[next].dict) {
             if let (Some(key), Value::Dict(_)) = (values.text(key), values.get(value))
+                && !key.ends_with(EXTRA_STATE)
                 && seen.insert(value)
             {
                 let above = Some((next, key.to_string()));
@@ -203,13 +197,11 @@ fn pairs(values: &Values, dict: Id) -> &[(Id, Id)] {
     }
 }
 
-/// Whether there are tensors in a dict by text keys; `pure`: and nothing else.
-fn is_state_dict(values: &Values, dict: Id, pure: bool) -> bool {
-    let pairs = pairs(values, dict);
-    let named = |&(key, value): &(Id, Id)| values.text(key).is_some() && values.is_tensor(value);
-    let extra =
-        |&(key, _): &(Id, Id)| values.text(key).is_some_and(|key| key.ends_with(EXTRA_STATE));
-    pairs.iter().any(named) && (!pure || pairs.iter().all(|pair| named(pair) || extra(pair)))
+/// Whether such a value stands in a dict under a text key.
+fn has_named(values: &Values, dict: Id, test: fn(&Values, Id) -> bool) -> bool {
+    pairs(values, dict)
+        .iter()
+        .any(|&(key, value)| values.text(key).is_some() && test(values, value))
 }
 
 /// The keys that lead to a place.

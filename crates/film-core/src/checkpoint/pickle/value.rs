@@ -125,6 +125,14 @@ impl Values {
         matches!(self.get(id), Value::Tensor(_) | Value::Unstorable(_))
     }
 
+    /// Whether a tensor stands there that is more than one number, or may be.
+    pub(super) fn is_tensor_with_axes(&self, id: Id) -> bool {
+        match self.get(id) {
+            Value::Tensor(tensor) => !tensor.shape.is_empty(),
+            _ => self.is_tensor(id),
+        }
+    }
+
     /// The members of a tuple or list.
     pub(super) fn sequence(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
