@@ -62,6 +62,17 @@ impl AtomicFile {
         self.file.as_file_mut()
     }
 
+    /// Makes the file so many bytes long.
+    pub(super) fn set_size(&mut self, bytes: u64) -> Result<()> {
+        let set = self.file.as_file().set_len(bytes);
+        set.map_err(|error| Error::io("write", &self.destination, error))
+    }
+
+    /// Flushes to the disk what was written so far.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.file.as_file().sync_all().map_err(|error| Error::io("write", &self.destination, error))
+    }
+
     /// Flushes to the disk and renames into place.
     ///
     /// # Errors

@@ -3,13 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use super::header::TensorInfo;
 use super::read_json_object;
 use crate::error::{Error, Result};
 
 pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const CONFIG: &str = "config.json";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// By which names a directory's weights are known.
+pub(super) struct Names {
+    /// Of the weights, or of their index; the first that is there is taken.
+    weights: &'static [&'static str],
+    /// How files end that may be meant where there is none of those.
+    endings: &'static [&'static str],
+}
+
+pub(super) const SAFETENSORS: Names =
+    Names { weights: &[WEIGHTS, INDEX], endings: &[".safetensors", ".safetensors.index.json"] };
+pub(super) const PICKLES: Names = Names {
+    weights: &["pytorch_model.bin", "pytorch_model.bin.index.json"],
+    endings: &[".bin", ".bin.index.json", ".pt", ".pth", ".ckpt"],
+};
+pub(super) const EITHER: Names = Names {
+    weights: &[WEIGHTS, INDEX, PICKLES.weights[0], PICKLES.weights[1]],
+    endings: &[
+        ".safetensors",
+        ".safetensors.index.json",
+        ".bin",
+        ".bin.index.json",
+        ".pt",
+        ".pth",
+        ".ckpt",
+    ],
+};
 
 /// The files of a checkpoint.
 #[derive(Debug)]
@@ -26,10 +52,10 @@ pub(super) struct Index {
     file_of: BTreeMap<String, PathBuf>,
 }
 
-pub(super) fn locate(path: &Path) -> Result<Located> {
+pub(super) fn locate(path: &Path, names: &Names) -> Result<Located> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io("open", path, error))?;
     let (weights, directory) = if metadata.is_dir() {
-        (weights_in(path)?, path)
+        (weights_in(path, names)?, path)
     } else {
         (path.to_path_buf(), path.parent().unwrap_or(Path::new("")))
     };
@@ -44,8 +70,8 @@ pub(super) fn locate(path: &Path) -> Result<Located> {
 }
 
 /// The weights, or the index of the weights, in a directory.
-fn weights_in(directory: &Path) -> Result<PathBuf> {
-    for name in [WEIGHTS, INDEX] {
+fn weights_in(directory: &Path, names: &Names) -> Result<PathBuf> {
+    for name in names.weights {
         let path = directory.join(name);
         if path.symlink_metadata().is_ok() {
             return Ok(path);
@@ -55,7 +81,7 @@ fn weights_in(directory: &Path) -> Result<PathBuf> {
         std::fs::read_dir(directory).map_err(|error| Error::io("list", directory, error))?;
     let mut others: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"))
+        .filter(|name| names.endings.iter().any(|ending| name.ends_with(ending)))
         .collect();
     others.sort();
     let instead = match others.as_slice() {
@@ -63,7 +89,8 @@ fn weights_in(directory: &Path) -> Result<PathBuf> {
         [one] => format!("; it holds {one}: name that file"),
         [first, .., last] => format!("; it holds {first} … {last}: name one of these files"),
     };
-    Err(Error::Format(format!("holds neither {WEIGHTS} nor {INDEX}{instead}")).in_file(directory))
+    let names = names.weights.join(" nor ");
+    Err(Error::Format(format!("holds neither {names}{instead}")).in_file(directory))
 }
 
 impl Index {
@@ -88,12 +115,12 @@ impl Index {
         Ok(Self { path: path.into(), file_of })
     }
 
-    /// Every tensor that the index names must be where it says. `tensors` is sorted by name.
-    pub(super) fn check(&self, files: &[PathBuf], tensors: &[TensorInfo]) -> Result<()> {
+    /// Every tensor that the index names must be where it says. `tensors` are names and numbers of files, sorted.
+    pub(super) fn check(&self, files: &[PathBuf], tensors: &[(&str, usize)]) -> Result<()> {
         for (name, file) in &self.file_of {
-            let first = tensors.partition_point(|tensor| tensor.name < *name);
-            let mut named = tensors[first..].iter().take_while(|tensor| tensor.name == *name);
-            if !named.any(|tensor| files[tensor.file] == *file) {
+            let first = tensors.partition_point(|(tensor, _)| *tensor < name.as_str());
+            let mut named = tensors[first..].iter().take_while(|(tensor, _)| tensor == name);
+            if !named.any(|(_, found)| files[*found] == *file) {
                 let text = format!("weight_map: tensor {name:?} is not in {}", file.display());
                 return Err(Error::Format(text).in_file(&self.path));
             }
