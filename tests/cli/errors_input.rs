@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use tempfile::{TempDir, tempdir};
 
 use crate::support::{
@@ -153,4 +153,38 @@ fn overflow_is_a_warning_with_a_count() {
     let outcome = film_tools(path, &[&run[..5], &["f64", "--output", "wide.safetensors"]].concat());
     assert_eq!(outcome.code, 0);
     assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+}
+
+/// The same of kernels and of convolutions: the warning, the report and the numbers written agree.
+#[test]
+fn kernels_and_convolutions_count_what_is_not_finite() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let model = fixture("hybrid_model");
+    let huge = (random(&[2, 48]) * 1e30).unwrap();
+    save(path.join("c.safetensors"), &[("c", &huge)]);
+    let mut signal = vec![1f32; 9 * 9 * 48];
+    signal[1000] = f32::INFINITY;
+    let signal = Tensor::from_vec(signal, (1, 9, 9, 48), &Device::Cpu).unwrap();
+    save(path.join("x.safetensors"), &[("x", &signal)]);
+    let kernel = ["kernel", &model, "--grid", "5x5", "--conditioning", "c.safetensors"];
+    let conv = ["conv", &model, "--input", "x.safetensors", "--random", "1"];
+    for (command, dtype) in [(&kernel[..], "f16"), (&conv, "f32")] {
+        let more = ["--prefix", "blocks.0", "--dtype", dtype, "--json", "--force"];
+        let output = ["--output", "o.safetensors"];
+        let Outcome { code, stdout, stderr } =
+            film_tools(path, &[command, &more, &output].concat());
+        assert_eq!(code, 0, "{stderr}");
+        let written = safetensors(path.join("o.safetensors"));
+        let values = written.values().flat_map(crate::support::numbers);
+        let count = values.filter(|x| !x.is_finite()).count();
+        assert!(count > 0, "{command:?}");
+        let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        let told =
+            report["kernel"]["non_finite"].as_u64().or(report["summary"]["non_finite"].as_u64());
+        assert_eq!(told, Some(count as u64), "{stdout}");
+        let warning = stderr.lines().next().unwrap().replace(',', "");
+        let expected = format!("warning: {count} of the outputs are NaN or infinite in {dtype}");
+        assert_eq!(warning, expected);
+    }
 }

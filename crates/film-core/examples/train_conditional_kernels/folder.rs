@@ -63,7 +63,8 @@ impl Folder {
     pub(crate) fn resume(path: &Path) -> Result<(Self, Training)> {
         let folder = Self(path.into());
         let name = || folder.file(TRAINING).display().to_string();
-        let record = std::fs::read(folder.file(TRAINING)).with_context(name)?;
+        let record = std::fs::read(folder.file(TRAINING))
+            .with_context(|| format!("{}: cannot open", name()))?;
         let Record { settings, history } = serde_json::from_slice(&record).with_context(name)?;
         let mut training = Training::new(settings).with_context(name)?;
         load_state(&folder.file(STATE), &mut training.optimizer, None)?;
