@@ -2,6 +2,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
 mod conv;
+mod manual;
 mod settings;
 mod talk;
 
@@ -12,6 +13,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conv::Conv;
+pub(crate) use manual::{Completions, Man};
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
 
@@ -25,7 +27,8 @@ const STYLES: Styles = Styles::styled()
 ///
 /// A FiLM generator turns a conditioning vector into one (γ, β) pair per hidden layer of the network
 /// that draws a convolution kernel. A CHECKPOINT is a .safetensors file, a directory with
-/// model.safetensors (or shards and model.safetensors.index.json), or an index file.
+/// model.safetensors (or shards and model.safetensors.index.json), an index file, or org/name[@revision]
+/// in the cache of the Hugging Face hub.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 80, styles = STYLES, after_help = AFTER)]
 pub(crate) struct Cli {
@@ -33,6 +36,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) talk: Talk,
+    /// Fetch a CHECKPOINT named as org/name[@revision] from the Hugging Face hub, as far as its cache lacks it
+    #[arg(long, global = true, display_order = 1003, hide = cfg!(not(feature = "hub")))]
+    pub(crate) download: bool,
 }
 
 const AFTER: &str = "\
@@ -49,6 +55,8 @@ pub(crate) enum Command {
     Run(Run),
     Kernel(Kernel),
     Conv(Conv),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors

@@ -7,6 +7,7 @@
 mod args;
 mod chain;
 mod commands;
+mod hub;
 mod input;
 mod output;
 mod picture;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         }
     };
     cli.talk.apply();
+    hub::allow_download(cli.download);
     let result = commands::run(cli.command);
     match result {
         Ok(()) => {

@@ -1,10 +1,12 @@
 //! One file a subcommand.
 
+mod completions;
 mod conv;
 mod flops;
 mod init;
 mod inspect;
 mod kernel;
+mod man;
 mod run;
 mod settings;
 
@@ -18,6 +20,7 @@ use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
 use crate::args::{Command, DeviceName, Rows, Sizes, Tensors};
+use crate::hub;
 use crate::input::Input;
 use crate::output::{Target, significant, wrap};
 use crate::printer::{self, BOLD, escape};
@@ -45,6 +48,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Kernel(args) => kernel::run(&args),
         Command::Conv(args) => conv::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
     .map_err(|error| match error.downcast_ref::<Error>().map(Error::cause) {
         Some(Error::Exists) => anyhow::anyhow!("{error}: --force replaces it"),
@@ -195,7 +200,7 @@ fn check_grid(lengths: &[usize], found: &FoundKernel) -> Result<()> {
 
 /// The checkpoint that the user names.
 fn open(path: &Path) -> Result<Checkpoint> {
-    Ok(Checkpoint::open(path)?)
+    Ok(Checkpoint::open(hub::locate(path)?)?)
 }
 
 /// What a checkpoint holds; errors name it.
