@@ -17,6 +17,7 @@ mod builder;
 mod cast;
 mod discover;
 mod header;
+mod index;
 mod locate;
 mod pickle;
 mod read;
@@ -93,13 +94,15 @@ impl Checkpoint {
             let source = Source::open(file)?;
             let header = header::read(&source, index).map_err(|error| error.in_file(file))?;
             log::debug!("{}: {} tensors in its header", file.display(), header.tensors.len());
-            tensors.extend(header.tensors);
+            match tensors.is_empty() {
+                true => tensors = header.tensors,
+                false => tensors.extend(header.tensors),
+            }
             files.push(CheckpointFile { source, metadata: header.metadata });
         }
         tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         if let Some(index) = &located.index {
-            let named = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.file));
-            index.check(&located.files, &named.collect::<Vec<_>>())?;
+            index.check(&tensors, |tensor| (&tensor.name, tensor.file))?;
         }
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
             let shards = [pair[0].file, pair[1].file].map(|file| files[file].path().display());
@@ -213,13 +216,15 @@ impl Checkpoint {
     }
 }
 
-/// Reads a file that holds a JSON object.
+/// The largest config.json that is read. In memory a value takes up to 16 times its text.
+const MAX_JSON_BYTES: u64 = 16 << 20;
+
+/// Reads a file that holds a JSON object of at most 16 MiB.
 ///
 /// # Errors
 /// If it cannot be read, or holds something else; the error names the file.
 pub fn read_json_object(path: &Path) -> Result<Map<String, Value>> {
-    let source = Source::open(path)?;
-    let bytes = source.read_all()?;
+    let bytes = Source::open(path)?.read_at_most(MAX_JSON_BYTES)?;
     serde_json::from_slice::<Map<String, Value>>(&bytes)
         .map_err(|error| Error::Format(format!("not a JSON object: {error}")).in_file(path))
 }

@@ -185,8 +185,7 @@ impl PickleCheckpoint {
             return Err(Error::Format(text).in_file(files[pair[1].file].path()));
         }
         if let Some(index) = &located.index {
-            let named = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.file));
-            index.check(&located.files, &named.collect::<Vec<_>>())?;
+            index.check(&tensors, |tensor| (&tensor.name, tensor.file))?;
         }
         Ok(Self { path: path.into(), files, tensors, config: located.config })
     }
