@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod conv;
+mod convert;
 mod damage;
 mod diagnose;
 mod errors;

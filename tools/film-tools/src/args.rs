@@ -2,6 +2,7 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
 mod conv;
+mod convert;
 mod diagnose;
 mod manual;
 mod settings;
@@ -14,6 +15,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conv::Conv;
+pub(crate) use convert::Convert;
 pub(crate) use diagnose::Diagnose;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use settings::{Padding, PaddingName, Settings};
@@ -58,6 +60,7 @@ pub(crate) enum Command {
     Kernel(Kernel),
     Conv(Conv),
     Diagnose(Diagnose),
+    Convert(Convert),
     Completions(Completions),
     Man(Man),
 }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod conv;
+mod convert;
 mod diagnose;
 mod flops;
 mod init;
@@ -9,6 +10,7 @@ mod inspect;
 mod kernel;
 mod man;
 mod run;
+mod select;
 mod settings;
 
 use std::io::Write;
@@ -52,6 +54,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Kernel(args) => kernel::run(&args),
         Command::Conv(args) => conv::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }
