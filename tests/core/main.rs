@@ -20,6 +20,8 @@ mod learning;
 mod malformed;
 mod optim;
 mod parity;
+mod pickle;
+mod saving;
 mod shapes;
 mod siren;
 mod support;

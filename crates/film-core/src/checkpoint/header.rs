@@ -15,7 +15,8 @@ use super::read::{Source, zeroed};
 use crate::error::{Error, Result};
 use crate::json::OfObject;
 
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// What the format allows.
+pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// As many axes as a tensor may have in NumPy and PyTorch.
 const MAX_RANK: usize = 64;
 /// Metadata are for a few lines of text; a header full of them would take many times its size in memory.
@@ -82,6 +83,17 @@ pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
         .collect::<Result<Vec<_>>>()?;
     check_layout(&tensors, data, source.bytes)?;
     Ok(Header { tensors, metadata: raw.metadata })
+}
+
+/// Whether a file of so many bytes that begins so may be a safetensors file.
+pub(super) fn may_begin(start: &[u8], file_bytes: u64) -> bool {
+    match start.split_first_chunk::<8>() {
+        Some((length, [b'{', ..])) => {
+            let length = u64::from_le_bytes(*length);
+            length <= MAX_HEADER_BYTES && length <= file_bytes - 8
+        }
+        _ => false,
+    }
 }
 
 fn malformed(problem: &str) -> Error {

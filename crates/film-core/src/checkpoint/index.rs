@@ -6,7 +6,6 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use super::header::TensorInfo;
 use super::read::Source;
 use crate::error::{Error, Result};
 use crate::json::OfObject;
@@ -44,12 +43,14 @@ impl Index {
         Ok(Self { path: path.into(), files, tensors })
     }
 
-    /// Every tensor that the index names must be where it says. `tensors` are those of its files, sorted by name.
-    pub(super) fn check(&self, tensors: &[TensorInfo]) -> Result<()> {
+    /// Every tensor that the index names must be where it says. `tensors` are those of its files, sorted by name; `of` gives a
+    /// tensor's name and the number of its file.
+    pub(super) fn check<T>(&self, tensors: &[T], of: impl Fn(&T) -> (&str, usize)) -> Result<()> {
         for (name, shard) in &self.tensors {
-            let first = tensors.partition_point(|tensor| *tensor.name < **name);
-            let mut named = tensors[first..].iter().take_while(|tensor| *tensor.name == **name);
-            if !named.any(|tensor| tensor.file == *shard as usize) {
+            let first = tensors.partition_point(|tensor| *of(tensor).0 < **name);
+            let mut named =
+                tensors[first..].iter().map(&of).take_while(|(found, _)| **found == **name);
+            if !named.any(|(_, file)| file == *shard as usize) {
                 let file = self.files[*shard as usize].display();
                 let text = format!("weight_map: tensor {name:?} is not in {file}");
                 return Err(Error::Format(text).in_file(&self.path));

@@ -7,7 +7,34 @@ use crate::error::{Error, Result};
 
 pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const CONFIG: &str = "config.json";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// By which names a directory's weights are known.
+pub(super) struct Names {
+    /// Of the weights, or of their index; the first that is there is taken.
+    weights: &'static [&'static str],
+    /// How files end that may be meant where there is none of those.
+    endings: &'static [&'static str],
+}
+
+pub(super) const SAFETENSORS: Names =
+    Names { weights: &[WEIGHTS, INDEX], endings: &[".safetensors", ".safetensors.index.json"] };
+pub(super) const PICKLES: Names = Names {
+    weights: &["pytorch_model.bin", "pytorch_model.bin.index.json"],
+    endings: &[".bin", ".bin.index.json", ".pt", ".pth", ".ckpt"],
+};
+pub(super) const EITHER: Names = Names {
+    weights: &[WEIGHTS, INDEX, PICKLES.weights[0], PICKLES.weights[1]],
+    endings: &[
+        ".safetensors",
+        ".safetensors.index.json",
+        ".bin",
+        ".bin.index.json",
+        ".pt",
+        ".pth",
+        ".ckpt",
+    ],
+};
 
 /// The files of a checkpoint.
 #[derive(Debug)]
@@ -17,10 +44,10 @@ pub(super) struct Located {
     pub(super) config: Option<PathBuf>,
 }
 
-pub(super) fn locate(path: &Path) -> Result<Located> {
+pub(super) fn locate(path: &Path, names: &Names) -> Result<Located> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io("open", path, error))?;
     let (weights, directory) = if metadata.is_dir() {
-        (weights_in(path)?, path)
+        (weights_in(path, names)?, path)
     } else {
         (path.to_path_buf(), path.parent().unwrap_or(Path::new("")))
     };
@@ -34,8 +61,8 @@ pub(super) fn locate(path: &Path) -> Result<Located> {
 }
 
 /// The weights, or the index of the weights, in a directory.
-fn weights_in(directory: &Path) -> Result<PathBuf> {
-    for name in [WEIGHTS, INDEX] {
+fn weights_in(directory: &Path, names: &Names) -> Result<PathBuf> {
+    for name in names.weights {
         let path = directory.join(name);
         if path.symlink_metadata().is_ok() {
             return Ok(path);
@@ -45,7 +72,7 @@ fn weights_in(directory: &Path) -> Result<PathBuf> {
         std::fs::read_dir(directory).map_err(|error| Error::io("list", directory, error))?;
     let mut others: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"))
+        .filter(|name| names.endings.iter().any(|ending| name.ends_with(ending)))
         .collect();
     others.sort();
     let instead = match others.as_slice() {
@@ -53,5 +80,6 @@ fn weights_in(directory: &Path) -> Result<PathBuf> {
         [one] => format!("; it holds {one}: name that file"),
         [first, .., last] => format!("; it holds {first} … {last}: name one of these files"),
     };
-    Err(Error::Format(format!("holds neither {WEIGHTS} nor {INDEX}{instead}")).in_file(directory))
+    let names = names.weights.join(" nor ");
+    Err(Error::Format(format!("holds neither {names}{instead}")).in_file(directory))
 }

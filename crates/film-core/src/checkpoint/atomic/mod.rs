@@ -25,11 +25,17 @@ pub struct AtomicFile {
 
 /// What the bytes go to: a file, or in tests one that fails.
 trait Storage: Write + Seek + Debug + Send + Sync {
+    /// Makes it so many bytes long.
+    fn set_size(&self, bytes: u64) -> std::io::Result<()>;
     /// Returns when everything is on the disk.
     fn sync(&self) -> std::io::Result<()>;
 }
 
 impl Storage for File {
+    fn set_size(&self, bytes: u64) -> std::io::Result<()> {
+        self.set_len(bytes)
+    }
+
     fn sync(&self) -> std::io::Result<()> {
         self.sync_all()
     }
@@ -74,6 +80,16 @@ impl AtomicFile {
     /// The open file, for a writer that wants one.
     pub fn file_mut(&mut self) -> &mut (impl Write + Seek) {
         &mut self.file
+    }
+
+    /// Makes the file so many bytes long.
+    pub(super) fn set_size(&mut self, bytes: u64) -> Result<()> {
+        self.file.set_size(bytes).map_err(|error| Error::io("write", &self.destination, error))
+    }
+
+    /// Flushes to the disk what was written so far.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.file.sync().map_err(|error| Error::io("write", &self.destination, error))
     }
 
     /// Flushes to the disk and renames into place.
@@ -228,6 +244,10 @@ mod tests {
     }
 
     impl Storage for Failing {
+        fn set_size(&self, bytes: u64) -> std::io::Result<()> {
+            self.file.set_len(bytes)
+        }
+
         fn sync(&self) -> std::io::Result<()> {
             self.sync.map_or(Ok(()), |kind| Err(kind.into()))
         }
