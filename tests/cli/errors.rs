@@ -213,8 +213,8 @@ fn indices_that_lead_astray() {
         (index(r#"{"ghost":"model-00001-of-00003.safetensors"}"#), "", "ghost"),
         (index("{}"), "", "names no tensor"),
         (index("[]"), "", "weight_map"),
-        ("{".into(), "", "not a JSON object"),
-        (String::new(), "", "not a JSON object"),
+        ("{".into(), "", "not an index"),
+        (String::new(), "", "not an index"),
     ];
     for (text, file, problem) in cases {
         let index = "model.safetensors.index.json";

@@ -51,7 +51,8 @@ fn every_example_works_as_it_stands() {
     let folder = tempdir().unwrap();
     let conditioning: Tensor = random(&[2, 384]);
     conditioning.write_npy(folder.path().join("c.npy")).unwrap();
-    assert_eq!(commands(), ["init", "inspect", "flops", "run", "kernel", "conv"]);
+    let all = ["init", "inspect", "flops", "run", "kernel", "conv", "verify", "diff", "extract"];
+    assert_eq!(commands(), all);
     // The examples of `kernel` name fixtures as they stand from the root.
     std::os::unix::fs::symlink(root().join("tests"), folder.path().join("tests")).unwrap();
     for command in commands() {

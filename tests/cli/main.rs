@@ -3,13 +3,16 @@
 
 mod conv;
 mod damage;
+mod diff;
 mod errors;
 mod errors_input;
 mod errors_kernel;
 mod errors_output;
+mod extract;
 mod formats;
 mod help;
 mod init;
+mod inspect;
 mod kernel;
 mod parity;
 mod pipes;
@@ -18,3 +21,4 @@ mod rows;
 mod snapshots;
 mod support;
 mod terminal;
+mod verify;

@@ -5,6 +5,7 @@ mod broken;
 mod checkpoint;
 mod ckconv;
 mod classifier;
+mod compare;
 mod conditional;
 mod conv;
 mod discovery;
@@ -20,5 +21,5 @@ mod parity;
 mod shapes;
 mod siren;
 mod support;
-
+mod verify;
 mod weight_decay;

@@ -3,11 +3,10 @@
 //! The rules are the format's own (<https://huggingface.co/docs/safetensors>, "Format"): tensors fill the
 //! rest of the file without overlap or hole, no name stands twice, the header is at most 100 MB.
 
-use std::fmt;
-
 use safetensors::Dtype;
-use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, IntoDeserializer};
 
+use super::entries::{self, RawTensor};
 use super::read::{Source, zeroed};
 use crate::error::{Error, Result};
 
@@ -37,14 +36,65 @@ impl TensorInfo {
     }
 }
 
+/// A file's header: what it says, and where that breaks the rules.
 #[derive(Debug)]
 pub(super) struct Header {
+    /// The tensors whose entries can be, sorted by name.
     pub(super) tensors: Vec<TensorInfo>,
     pub(super) metadata: Vec<(String, String)>,
+    /// Every rule of the format that is broken.
+    pub(super) problems: Vec<String>,
+    /// Where the tensors' bytes begin.
+    pub(super) data: u64,
 }
 
-/// Reads and checks the header of file number `file`.
+/// Reads the header of file number `file`. A file that has none is an error; one that breaks rules has
+/// [`problems`](Header::problems).
 pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
+    let json = json(source)?;
+    let data = 8 + json.len() as u64;
+    let raw = entries::parse(&json);
+    let mut problems = raw.problems;
+    // An entry that nobody can read leaves a hole that says nothing new.
+    let mut whole = problems.is_empty();
+    let (mut tensors, mut spans) = (Vec::new(), Vec::new());
+    let mut same_name = 0;
+    for (index, (name, entry)) in raw.tensors.iter().enumerate() {
+        same_name = match raw.tensors[..index].last() {
+            Some((before, _)) if before == name => same_name + 1,
+            _ => 0,
+        };
+        let twins = &raw.tensors[index - same_name..index];
+        if let Some((_, first)) = twins.first() {
+            problems.push(twice(name, first.data_offsets, entry.data_offsets));
+        }
+        let span = entry.span(data);
+        match span {
+            Some((start, end)) if twins.iter().all(|(_, twin)| twin.span(data) != span) => {
+                spans.push(Span { name, start, end });
+            }
+            Some(_) => {}
+            None => whole = false,
+        }
+        match entry.check(name, data, file) {
+            Ok(tensor) => tensors.push(tensor),
+            Err(problem) => problems.push(format!("tensor {name:?}: {problem}")),
+        }
+    }
+    layout(&mut problems, spans, whole, data, source.bytes);
+    Ok(Header { tensors, metadata: raw.metadata, problems, data })
+}
+
+fn twice(name: &str, (start, end): (u64, u64), (other, other_end): (u64, u64)) -> String {
+    let place = match (start, end) == (other, other_end) {
+        true => format!("both times at {start} to {end}"),
+        false => format!("at {start} to {end} and at {other} to {other_end}"),
+    };
+    format!("tensor {name:?} stands twice, {place}")
+}
+
+/// The header's JSON, as it stands in the file.
+pub(super) fn json(source: &Source) -> Result<Vec<u8>> {
     let mut length = [0; 8];
     match source.bytes {
         0 => return Err(Error::Format("the file is empty".into())),
@@ -63,19 +113,11 @@ pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
     }
     let mut json = zeroed(length)?;
     source.read_at(&mut json, 8)?;
-    let raw: RawHeader =
-        serde_json::from_slice(&json).map_err(|error| malformed(&error.to_string()))?;
-    let data = 8 + length;
-    let tensors = raw
-        .tensors
-        .into_iter()
-        .map(|(name, raw)| raw.check(name, data, file))
-        .collect::<Result<Vec<_>>>()?;
-    check_layout(&tensors, data, source.bytes)?;
-    Ok(Header { tensors, metadata: raw.metadata })
+    Ok(json)
 }
 
-fn malformed(problem: &str) -> Error {
+/// A broken rule as an error.
+pub(super) fn malformed(problem: &str) -> Error {
     Error::Format(format!("not a valid safetensors file: {problem}"))
 }
 
@@ -105,124 +147,67 @@ fn disguise(source: &Source) -> Result<Option<&'static str>> {
     })
 }
 
-/// Tensors fill the file from the header's end to the file's, each once.
-fn check_layout(tensors: &[TensorInfo], data: u64, file_bytes: u64) -> Result<()> {
-    let mut by_offset: Vec<&TensorInfo> = tensors.iter().collect();
-    by_offset.sort_unstable_by_key(|tensor| (tensor.offset, tensor.bytes));
-    let mut end = data;
-    for tensor in by_offset {
-        let problem = match tensor.offset.cmp(&end) {
-            std::cmp::Ordering::Less => "overlaps the tensor before it",
-            std::cmp::Ordering::Greater => "leaves a hole before it",
-            std::cmp::Ordering::Equal => {
-                end += tensor.bytes;
-                continue;
-            }
-        };
-        return Err(malformed(&format!("tensor {:?} {problem}", tensor.name)));
-    }
-    match file_bytes.cmp(&end) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => Err(malformed(&format!(
-            "the file is truncated: {} of {} bytes of tensors are there",
-            file_bytes - data,
-            end - data
-        ))),
-        std::cmp::Ordering::Greater => {
-            Err(malformed(&format!("{} bytes stand behind the last tensor", file_bytes - end)))
-        }
-    }
+/// Where a tensor's bytes stand in the file.
+struct Span<'a> {
+    name: &'a str,
+    start: u64,
+    end: u64,
 }
 
-/// One tensor's entry, as JSON has it.
-#[derive(serde::Deserialize)]
-struct RawTensor {
-    dtype: String,
-    shape: Vec<u64>,
-    data_offsets: (u64, u64),
+/// Tensors fill the file from the header's end to the file's, each once. Holes are told of only where the `whole`
+/// header can be read.
+fn layout(problems: &mut Vec<String>, mut spans: Vec<Span>, whole: bool, data: u64, bytes: u64) {
+    spans.sort_unstable_by_key(|span| (span.start, span.end, span.name));
+    let mut end = data;
+    for Span { name, start, end: own } in spans {
+        if start < end {
+            problems.push(format!("tensor {name:?} overlaps the tensor before it"));
+        } else if start > end && whole {
+            problems.push(format!("tensor {name:?} leaves a hole before it"));
+        }
+        end = end.max(own);
+    }
+    if bytes < end {
+        let (there, all) = (bytes - data, end - data);
+        problems
+            .push(format!("the file is truncated: {there} of {all} bytes of tensors are there"));
+    } else if bytes > end && whole {
+        problems.push(format!("{} bytes stand behind the last tensor", bytes - end));
+    }
 }
 
 impl RawTensor {
-    fn check(self, name: String, data: u64, file: usize) -> Result<TensorInfo> {
-        let says = |problem: String| malformed(&format!("tensor {name:?}: {problem}"));
+    /// Where its bytes begin and end in the file.
+    fn span(&self, data: u64) -> Option<(u64, u64)> {
+        let (start, end) = self.data_offsets;
+        let span = (data.checked_add(start)?, data.checked_add(end)?);
+        (start <= end).then_some(span)
+    }
+
+    /// The tensor, or why there can be none such.
+    fn check(&self, name: &str, data: u64, file: usize) -> std::result::Result<TensorInfo, String> {
         let dtype: std::result::Result<Dtype, serde::de::value::Error> =
             Dtype::deserialize(self.dtype.as_str().into_deserializer());
-        let dtype = dtype.map_err(|_| says(format!("unknown dtype {:?}", self.dtype)))?;
-        let bits = self
-            .shape
+        let dtype = dtype.map_err(|_| format!("unknown dtype {:?}", self.dtype))?;
+        let shape = &self.shape;
+        let bits = shape
             .iter()
             .try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size))
             .filter(|bits| bits % 8 == 0)
-            .ok_or_else(|| {
-                says(format!("shape {:?} of {dtype} is no number of bytes", self.shape))
-            })?;
+            .ok_or_else(|| format!("shape {shape:?} of {dtype} is no number of bytes"))?;
         let (start, end) = self.data_offsets;
         let bytes = end
             .checked_sub(start)
-            .ok_or_else(|| says(format!("its offsets run backwards, from {start} to {end}")))?;
+            .ok_or_else(|| format!("its offsets run backwards, from {start} to {end}"))?;
         if bytes != bits / 8 {
-            let (shape, expected) = (&self.shape, bits / 8);
-            return Err(says(format!(
-                "shape {shape:?} of {dtype} takes {expected} bytes, not {bytes}"
-            )));
+            let expected = bits / 8;
+            return Err(format!("shape {shape:?} of {dtype} takes {expected} bytes, not {bytes}"));
         }
-        let offset =
-            data.checked_add(start).and_then(|offset| offset.checked_add(bytes).map(|_| offset));
-        let offset = offset.ok_or_else(|| says(format!("offset {start} is beyond any file")))?;
-        let shape = self.shape.iter().map(|&size| usize::try_from(size));
-        let shape = shape.collect::<std::result::Result<_, _>>();
-        let shape = shape.map_err(|_| says(format!("shape {:?} does not fit", self.shape)))?;
-        Ok(TensorInfo { name, dtype, shape, bytes, offset, file })
-    }
-}
-
-/// The whole header, in which every name stands once.
-struct RawHeader {
-    tensors: Vec<(String, RawTensor)>,
-    metadata: Vec<(String, String)>,
-}
-
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Entries;
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = RawHeader;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object of tensors by name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<RawHeader, A::Error> {
-                let mut header = RawHeader { tensors: Vec::new(), metadata: Vec::new() };
-                let mut has_metadata = false;
-                while let Some(name) = map.next_key::<String>()? {
-                    let in_entry = |error| A::Error::custom(format!("entry {name:?}: {error}"));
-                    if name == "__metadata__" {
-                        if std::mem::replace(&mut has_metadata, true) {
-                            return Err(A::Error::custom("entry \"__metadata__\" stands twice"));
-                        }
-                        let metadata: std::collections::BTreeMap<String, String> =
-                            map.next_value().map_err(in_entry)?;
-                        header.metadata = metadata.into_iter().collect();
-                    } else {
-                        let raw = map.next_value().map_err(in_entry)?;
-                        header.tensors.push((name, raw));
-                    }
-                }
-                header.tensors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-                match header.tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-                    Some(pair) => {
-                        Err(A::Error::custom(format!("tensor {:?} stands twice", pair[0].0)))
-                    }
-                    None => Ok(header),
-                }
-            }
-        }
-
-        deserializer.deserialize_map(Entries)
+        let beyond = || format!("offset {start} is beyond any file");
+        let (offset, _) = self.span(data).ok_or_else(beyond)?;
+        let sizes = shape.iter().map(|&size| usize::try_from(size));
+        let sizes = sizes.collect::<std::result::Result<_, _>>();
+        let shape = sizes.map_err(|_| format!("shape {shape:?} does not fit"))?;
+        Ok(TensorInfo { name: name.into(), dtype, shape, bytes, offset, file })
     }
 }

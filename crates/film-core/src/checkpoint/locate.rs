@@ -3,13 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::CheckpointFile;
+use super::entries::Pairs;
 use super::header::TensorInfo;
-use super::read_json_object;
+use super::read::Source;
 use crate::error::{Error, Result};
+
+/// What is done about something wrong: `Err` stops there, `Ok` goes on.
+pub(super) type Report<'a> = dyn FnMut(Error) -> Result<()> + 'a;
 
 pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const CONFIG: &str = "config.json";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// The files of a checkpoint.
 #[derive(Debug)]
@@ -22,11 +30,22 @@ pub(super) struct Located {
 /// What an index says: which file holds which tensor.
 #[derive(Debug)]
 pub(super) struct Index {
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    /// `metadata.total_size`, whatever it is.
+    pub(super) total_size: Option<Value>,
     file_of: BTreeMap<String, PathBuf>,
 }
 
-pub(super) fn locate(path: &Path) -> Result<Located> {
+/// An index as JSON has it.
+#[derive(Deserialize)]
+struct RawIndex {
+    weight_map: Pairs<Value>,
+    #[serde(default)]
+    metadata: Value,
+}
+
+/// The files of the checkpoint at `path`. What is wrong with an index is reported.
+pub(super) fn locate(path: &Path, report: &mut Report) -> Result<Located> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io("open", path, error))?;
     let (weights, directory) = if metadata.is_dir() {
         (weights_in(path)?, path)
@@ -35,9 +54,16 @@ pub(super) fn locate(path: &Path) -> Result<Located> {
     };
     let config = Some(directory.join(CONFIG)).filter(|config| config.exists());
     if weights.extension().is_some_and(|extension| extension == "json") {
-        let index = Index::read(&weights, directory)?;
-        let files = index.file_of.values().collect::<BTreeSet<_>>().into_iter().cloned().collect();
-        Ok(Located { files, index: Some(index), config })
+        let index = match Index::read(&weights, directory, report) {
+            Ok(index) => Some(index),
+            Err(error) => {
+                report(error)?;
+                None
+            }
+        };
+        let files: BTreeSet<&PathBuf> =
+            index.iter().flat_map(|index| index.file_of.values()).collect();
+        Ok(Located { files: files.into_iter().cloned().collect(), index, config })
     } else {
         Ok(Located { files: vec![weights], index: None, config })
     }
@@ -67,35 +93,52 @@ fn weights_in(directory: &Path) -> Result<PathBuf> {
 }
 
 impl Index {
-    fn read(path: &Path, directory: &Path) -> Result<Self> {
-        let json = read_json_object(path)?;
+    fn read(path: &Path, directory: &Path, report: &mut Report) -> Result<Self> {
         let says = |problem: String| Error::Format(problem).in_file(path);
-        let Some(map) = json.get("weight_map").and_then(|map| map.as_object()) else {
-            return Err(says("not an index: expected an object \"weight_map\"".into()));
-        };
-        if map.is_empty() {
-            return Err(says("weight_map names no tensor".into()));
+        let bytes = Source::open(path)?.read_all()?;
+        let raw: RawIndex = serde_json::from_slice(&bytes).map_err(|error| {
+            says(format!("not an index: expected an object with an object \"weight_map\": {error}"))
+        })?;
+        if raw.weight_map.0.is_empty() {
+            report(says("weight_map names no tensor".into()))?;
+        }
+        for name in raw.weight_map.repeated() {
+            report(says(format!("weight_map: {name:?} stands twice")))?;
         }
         let mut file_of = BTreeMap::new();
-        for (tensor, file) in map {
-            let file = file.as_str().filter(|file| stays_inside(file)).ok_or_else(|| {
-                says(format!(
+        for (tensor, file) in raw.weight_map.0 {
+            match file.as_str().filter(|file| stays_inside(file)) {
+                Some(file) => drop(file_of.insert(tensor, directory.join(file))),
+                None => report(says(format!(
                     "weight_map: {tensor:?}: expected a file in the same directory, found {file}"
-                ))
-            })?;
-            file_of.insert(tensor.clone(), directory.join(file));
+                )))?,
+            }
         }
-        Ok(Self { path: path.into(), file_of })
+        let total_size = raw.metadata.get("total_size").cloned();
+        Ok(Self { path: path.into(), total_size, file_of })
     }
 
-    /// Every tensor that the index names must be where it says. `tensors` is sorted by name.
-    pub(super) fn check(&self, files: &[PathBuf], tensors: &[TensorInfo]) -> Result<()> {
+    /// The file that is to hold `tensor`.
+    pub(super) fn file_of(&self, tensor: &str) -> Option<&Path> {
+        self.file_of.get(tensor).map(PathBuf::as_path)
+    }
+
+    /// Every tensor that the index names must be where it says, as far as that file can be read. `tensors` is sorted
+    /// by name.
+    pub(super) fn check(
+        &self,
+        files: &[CheckpointFile],
+        tensors: &[TensorInfo],
+        report: &mut Report,
+    ) -> Result<()> {
         for (name, file) in &self.file_of {
             let first = tensors.partition_point(|tensor| tensor.name < *name);
             let mut named = tensors[first..].iter().take_while(|tensor| tensor.name == *name);
-            if !named.any(|tensor| files[tensor.file] == *file) {
+            if files.iter().any(|read| read.path() == file)
+                && !named.any(|tensor| files[tensor.file].path() == file)
+            {
                 let text = format!("weight_map: tensor {name:?} is not in {}", file.display());
-                return Err(Error::Format(text).in_file(&self.path));
+                report(Error::Format(text).in_file(&self.path))?;
             }
         }
         Ok(())

@@ -111,6 +111,16 @@ pub fn save<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
     overwrite: bool,
 ) -> Result<()> {
+    save_with(directory, config, overwrite, |path| stage(path, tensors, overwrite))
+}
+
+/// As [`save`], with weights that `stage` writes, not yet in place.
+pub(super) fn save_with(
+    directory: &Path,
+    config: &impl Serialize,
+    overwrite: bool,
+    stage: impl FnOnce(&Path) -> Result<AtomicFile>,
+) -> Result<()> {
     let mut json = serde_json::to_string_pretty(config)
         .map_err(|error| Error::Format(error.to_string()).in_file(&directory.join(CONFIG)))?;
     json.push('\n');
@@ -120,7 +130,7 @@ pub fn save<'a>(
     std::fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, error))?;
     let mut config_file = AtomicFile::create(&directory.join(CONFIG), overwrite)?;
     config_file.write(json.as_bytes())?;
-    let weights = stage(&directory.join(WEIGHTS), tensors, overwrite)?;
+    let weights = stage(&directory.join(WEIGHTS))?;
     weights.commit()?;
     config_file.commit()
 }
