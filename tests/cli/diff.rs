@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use tempfile::tempdir;
 
-use crate::support::{Outcome, film_tools, fixture, program, report, save};
+use crate::support::{Outcome, film_tools, fixture, program, save};
 
 fn vector(values: &[f32]) -> Tensor {
     Tensor::new(values, &Device::Cpu).unwrap()

@@ -137,7 +137,7 @@ fn bytes_and_dtypes_stay_as_they_are() {
         "n.mlp.2.bias": {"dtype": "BF16", "shape": [2], "data_offsets": [8, 12]},
         "n.seen": {"dtype": "U64", "shape": [1], "data_offsets": [12, 20]},
         "m.other": {"dtype": "U8", "shape": [1], "data_offsets": [20, 21]}}"#;
-    let data: Vec<u8> = (0..21).map(|byte| byte * 11 | 0x81).collect();
+    let data: Vec<u8> = (0..21).map(|byte| (byte * 11) | 0x81).collect();
     let folder = tempdir().unwrap();
     std::fs::write(folder.path().join("m.safetensors"), safetensors_bytes(header, &data)).unwrap();
     let args = ["extract", "m.safetensors", "--prefix", "n", "--output", "x", "--json"];

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::support::{Outcome, PROGRAM, film_tools, listing, random, root};
 
 /// The commands that `--help` lists, in its order; `help` itself left out.
-fn commands() -> Vec<String> {
+pub(crate) fn commands() -> Vec<String> {
     let help = film_tools(Path::new("/"), &["--help"]).stdout();
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let names = listed.take_while(|line| !line.is_empty()).filter_map(|line| {
@@ -51,8 +51,7 @@ fn every_example_works_as_it_stands() {
     let folder = tempdir().unwrap();
     let conditioning: Tensor = random(&[2, 384]);
     conditioning.write_npy(folder.path().join("c.npy")).unwrap();
-    let all = ["init", "inspect", "flops", "run", "kernel", "conv", "verify", "diff", "extract"];
-    assert_eq!(commands(), all);
+    assert_eq!(commands()[..2], ["init", "inspect"]);
     // The examples of `kernel` name fixtures as they stand from the root.
     std::os::unix::fs::symlink(root().join("tests"), folder.path().join("tests")).unwrap();
     for command in commands() {

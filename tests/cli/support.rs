@@ -30,11 +30,12 @@ pub(crate) fn cases(group: &str) -> Vec<String> {
 }
 
 /// The program, to be started in `folder`, with nothing on stdin and an environment that says nothing
-/// about colours.
+/// about colours or the Hugging Face hub.
 pub(crate) fn program(folder: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command.current_dir(folder).stdin(Stdio::null());
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+    let hub = ["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"];
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"].iter().chain(&hub) {
         command.env_remove(name);
     }
     command

@@ -5,6 +5,7 @@ mod conv;
 mod diff;
 mod extract;
 mod inspect;
+mod manual;
 mod settings;
 mod talk;
 mod verify;
@@ -19,6 +20,7 @@ pub(crate) use conv::Conv;
 pub(crate) use diff::Diff;
 pub(crate) use extract::Extract;
 pub(crate) use inspect::{Inspect, Sort};
+pub(crate) use manual::{Completions, Man};
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
 pub(crate) use verify::Verify;
@@ -33,7 +35,8 @@ const STYLES: Styles = Styles::styled()
 ///
 /// A FiLM generator turns a conditioning vector into one (γ, β) pair per hidden layer of the network
 /// that draws a convolution kernel. A CHECKPOINT is a .safetensors file, a directory with
-/// model.safetensors (or shards and model.safetensors.index.json), or an index file.
+/// model.safetensors (or shards and model.safetensors.index.json), an index file, or org/name[@revision]
+/// in the cache of the Hugging Face hub.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 80, styles = STYLES, after_help = AFTER)]
 pub(crate) struct Cli {
@@ -41,6 +44,9 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) talk: Talk,
+    /// Fetch a CHECKPOINT named as org/name[@revision] from the Hugging Face hub, as far as its cache lacks it
+    #[arg(long, global = true, display_order = 1003, hide = cfg!(not(feature = "hub")))]
+    pub(crate) download: bool,
 }
 
 const AFTER: &str = "\
@@ -61,6 +67,8 @@ pub(crate) enum Command {
     Verify(Verify),
     Diff(Diff),
     Extract(Extract),
+    Completions(Completions),
+    Man(Man),
 }
 
 impl Command {

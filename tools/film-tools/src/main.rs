@@ -7,6 +7,7 @@
 mod args;
 mod chain;
 mod commands;
+mod hub;
 mod input;
 mod output;
 mod picture;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         }
     };
     cli.talk.apply();
+    hub::allow_download(cli.download);
     let failed = cli.command.failed();
     match commands::run(cli.command) {
         Ok(status) => {

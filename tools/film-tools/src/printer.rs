@@ -45,6 +45,11 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
+/// Whether a progress bar would be seen.
+pub(crate) fn shows_progress() -> bool {
+    !is_quiet() && io::stderr().is_terminal()
+}
+
 /// What film itself logs, on stderr, each line with the time since the start.
 struct Log;
 

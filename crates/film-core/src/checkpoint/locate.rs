@@ -134,8 +134,8 @@ impl Index {
         for (name, file) in &self.file_of {
             let first = tensors.partition_point(|tensor| tensor.name < *name);
             let mut named = tensors[first..].iter().take_while(|tensor| tensor.name == *name);
-            if files.iter().any(|read| read.path() == file)
-                && !named.any(|tensor| files[tensor.file].path() == file)
+            if !named.any(|tensor| files[tensor.file].path() == file)
+                && files.iter().any(|read| read.path() == file)
             {
                 let text = format!("weight_map: tensor {name:?} is not in {}", file.display());
                 report(Error::Format(text).in_file(&self.path))?;

@@ -3,7 +3,8 @@
 //! ```text
 //! path ─ locate ─▶ files ─ header ─▶ names and shapes ─ discover ─▶ generators
 //!                                          └─ read ─▶ tensors ─ builder ─▶ VarBuilder
-//! tensors ─ save ─▶ atomic ─▶ path
+//! tensors ─ save ─▶ atomic ─▶ path ◀─ atomic ◀─ extract ─ a generator, kernel or convolution
+//! path ─ verify ─▶ everything that is wrong       two checkpoints ─ compare ─▶ how they differ
 //! ```
 //!
 //! Opening reads the headers alone: 8 + N bytes a file. A tensor's bytes are read when it is asked

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 use super::axis::{Axis, offsets};
 use super::real::Real;
@@ -65,9 +66,27 @@ impl Direct {
         (offsets([(&*rows, rows.len()), (&*row, self.padded_row())].into_iter()), points)
     }
 
-    /// Adds the sums to `out`. All three hold points of `lanes` channels each, the kernel in padded rows.
-    pub(super) fn add<T: Real>(&self, input: &[T], kernel: &[T], out: &mut [T]) {
-        pulp::Arch::new().dispatch(Add { sums: self, input, kernel, out });
+    /// Adds the sums to `out`, cut into so many pieces for the threads. All three hold points of `lanes` channels each,
+    /// the kernel in padded rows.
+    pub(super) fn add<T: Real>(
+        &self,
+        (input, kernel): (&[T], &[T]),
+        out: &mut [T],
+        lanes: usize,
+        pieces: usize,
+    ) {
+        let arch = pulp::Arch::new();
+        let add = |start, out: &mut [T]| {
+            arch.dispatch(Add { sums: self, input, kernel, start, out });
+        };
+        if pieces <= 1 {
+            return add(0, out);
+        }
+        // Whole rows, or whole tiles of the only one.
+        let unit = if self.outer.is_empty() { self.tile } else { self.last.output };
+        let piece = unit * (out.len() / lanes).div_ceil(unit).div_ceil(pieces);
+        let pieces = out.par_chunks_mut(piece * lanes).enumerate();
+        pieces.for_each(|(number, out)| add(number * piece, out));
     }
 
     /// For output row `index` of the outer axes: the rows of input and kernel that meet in it.
@@ -114,6 +133,8 @@ struct Add<'a, T> {
     sums: &'a Direct,
     input: &'a [T],
     kernel: &'a [T],
+    /// The first output: of a row, or of a tile where there is but one row.
+    start: usize,
     out: &'a mut [T],
 }
 
@@ -122,15 +143,16 @@ impl<T: Real> WithSimd for Add<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sums, input, kernel, out } = self;
+        let Self { sums, input, kernel, start, out } = self;
         let (input, kernel) = (T::vectors::<S>(input), T::vectors::<S>(kernel));
         let (width, padded) = (sums.last.input.len(), sums.padded_row());
         let (output, tile) = (sums.last.output, sums.tile);
         let (mut rows, mut next) = (vec![], vec![]);
-        for (index, out) in T::vectors_mut::<S>(out).chunks_exact_mut(output).enumerate() {
-            sums.rows(index, &mut rows, &mut next);
+        let (row, place) = (start / output, start % output);
+        for (index, out) in T::vectors_mut::<S>(out).chunks_mut(output).enumerate() {
+            sums.rows(row + index, &mut rows, &mut next);
             for (number, out) in out.chunks_mut(tile).enumerate() {
-                let first = number * tile;
+                let first = place + number * tile;
                 let range = sums.last.inputs(first, out.len());
                 if range.is_empty() {
                     continue;

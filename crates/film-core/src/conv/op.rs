@@ -14,6 +14,7 @@ use super::plan::{Vectors, choose, cost};
 use super::real::Real;
 use super::reference;
 use super::{Algorithm, Channels};
+use crate::ops::vector::Aligned;
 use realfft::num_complex::Complex;
 
 /// Bytes of kernel spectra that a thread holds.
@@ -22,7 +23,7 @@ const SPECTRA_BYTES: usize = 64 << 20;
 const BLOCK: usize = 16;
 /// Nanoseconds of work for which it pays to wake other threads.
 const WORTH_A_THREAD: f64 = 60e3;
-/// Pieces in which a sample is put together.
+/// Pieces in which a sample is put together, and summed where there are fewer samples and blocks of channels than threads.
 const PIECES: usize = 8;
 
 /// The sizes of a convolution, known to fit together.
@@ -127,7 +128,9 @@ impl CustomOp2 for Depthwise {
             let op = Self { sizes: self.sizes.clone(), kind, algorithm: self.algorithm };
             gradient.apply_op2(second, op)
         };
-        Ok((Some(sum(Kind::SignalGradient, kernel)?), Some(sum(Kind::KernelGradient, signal)?)))
+        let in_signal = signal.track_op().then(|| sum(Kind::SignalGradient, kernel)).transpose()?;
+        let in_kernel = kernel.track_op().then(|| sum(Kind::KernelGradient, signal)).transpose()?;
+        Ok((in_signal, in_kernel))
     }
 }
 
@@ -180,8 +183,10 @@ impl Depthwise {
             Direct::new(axes).map(|direct| {
                 let jobs = jobs(sizes, kind, lanes, false);
                 let places = direct.padded();
+                let idle = threads && jobs.len() < rayon::current_num_threads();
+                let pieces = if idle { PIECES } else { 1 };
                 spread(&jobs, threads, output, Order::Interleaved(lanes), |job| {
-                    operands.direct(&direct, &places, job, lanes, output)
+                    operands.direct((&direct, pieces), &places, job, lanes, output)
                 })
             })
         } else {
@@ -311,7 +316,7 @@ impl<T: Real> Operands<'_, T> {
 
     fn direct(
         &self,
-        direct: &Direct,
+        (direct, pieces): (&Direct, usize),
         (places, padded): &(Vec<usize>, usize),
         job: &Job,
         lanes: usize,
@@ -319,20 +324,21 @@ impl<T: Real> Operands<'_, T> {
     ) -> Vec<T> {
         let order = Order::Interleaved(lanes);
         let Self { inputs, kernels, .. } = self;
-        let mut input = vec![T::zero(); inputs.len() * lanes];
-        let mut kernel = vec![T::zero(); padded * lanes];
+        let mut input = Aligned::zeros(inputs.len() * lanes);
+        let mut kernel = Aligned::zeros(padded * lanes);
         let each = output.points * lanes;
         let mut out = vec![T::zero(); each * job.samples.len().min(output.samples)];
         let mut packed = None;
         for (at, sample, kernel_sample) in self.samples(job, output) {
             let block = (sample, &job.channels);
-            self.input.pack(self.first, block, inputs, &mut input, order, |place| place);
+            self.input.pack(self.first, block, inputs, input.as_mut(), order, |place| place);
             if packed.replace(kernel_sample) != Some(kernel_sample) {
                 let block = (kernel_sample, &job.channels);
                 let place = |place: usize| places[place];
-                self.kernel.pack(self.second, block, kernels, &mut kernel, order, place);
+                self.kernel.pack(self.second, block, kernels, kernel.as_mut(), order, place);
             }
-            direct.add(&input, &kernel, &mut out[at * each..][..each]);
+            let out = &mut out[at * each..][..each];
+            direct.add((input.as_ref(), kernel.as_ref()), out, lanes, pieces);
         }
         out
     }

@@ -1,29 +1,34 @@
 //! Which way is faster on the CPU, by a cost model.
 //!
-//! The constants are fitted on a processor with AVX2 to the times of both ways over zero, causal and circular axes in one
-//! to three dimensions: to those of one thread, and above all to `cargo bench -p film-core --bench conv`, whose kernels
-//! are as long as their axes take; with short ones the slower way may be chosen where it takes up to 1.4 times as long.
-//! Both ways are spread over the threads alike, so only the ratio counts. The direct sum gains from AVX-512's wider vectors,
-//! which the transforms do not use.
+//! The constants are fitted to the times of both ways over zero, causal and circular axes in one to three dimensions, by
+//! `cargo bench -p film-core --bench conv`, whose kernels are as long as their axes take: with AVX2's vectors and with
+//! AVX-512's, of which the direct sum alone makes use. With short kernels the slower way may be chosen where it takes up
+//! to 1.4 times as long. Both ways are spread over the threads alike, so only the ratio counts.
 
 use super::Algorithm;
 use super::axis::Axis;
 use super::direct;
 use super::fft;
 
-/// Nanoseconds for a multiplication and addition of the direct sum, in one channel.
-const PRODUCT: f64 = 0.022;
-/// Nanoseconds to begin a row of the input on a tile of outputs, in one channel.
-const TILE_ROW: f64 = 0.96;
+/// Nanoseconds that the direct sum takes, in one channel.
+struct Direct {
+    /// For a multiplication and addition.
+    product: f64,
+    /// To begin a row of the input on a tile of outputs.
+    tile_row: f64,
+}
+
+/// With vectors of 32 bytes and less.
+const AVX2: Direct = Direct { product: 0.0137, tile_row: 3.12 };
+/// With vectors of 64 bytes.
+const AVX512: Direct = Direct { product: 0.00784, tile_row: 2.1 };
+
 /// Nanoseconds for a point of a real transform, along the last axis.
-const REAL_POINT: f64 = 0.98;
+const REAL_POINT: f64 = 0.762;
 /// Nanoseconds to begin a real transform.
 const REAL_ROW: f64 = 20.7;
 /// Nanoseconds for a point of a complex transform, along another axis.
-const COMPLEX_POINT: f64 = 0.53;
-
-/// Bytes of the vectors that the constants are fitted to.
-const AVX2: f64 = 32.0;
+const COMPLEX_POINT: f64 = 1.49;
 
 /// The vectors of the direct sum.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +53,9 @@ pub(super) fn cost(axes: &[Axis], algorithm: Algorithm, channels: usize, vectors
         let rows: f64 = outer.iter().map(|axis| axis.reached(1)).product();
         let tile = direct::tile(last.output);
         let tiles = last.output.div_ceil(tile) as f64;
-        let row = PRODUCT * tile as f64 * last.reached(tile) + TILE_ROW * tiles;
-        let gain = (vectors.bytes as f64 / AVX2).max(1.0);
-        return rows * row * channels.next_multiple_of(vectors.lanes) as f64 / gain;
+        let Direct { product, tile_row } = if vectors.bytes < 64 { AVX2 } else { AVX512 };
+        let row = product * tile as f64 * last.reached(tile) + tile_row * tiles;
+        return rows * row * channels.next_multiple_of(vectors.lanes) as f64;
     }
     let lengths: Vec<usize> = axes.iter().map(fft::length).collect();
     let all = |of: fn(&Axis) -> usize| outer.iter().map(|axis| of(axis) as f64).product::<f64>();

@@ -204,7 +204,9 @@ fn rows(table: &mut Table<5>, pair: &Pair) {
     let [over, max_abs, max_rel, cosine] = numbers;
     table.row([pair.name.clone(), over, max_abs, max_rel, cosine]);
     let mut note = |text: String| {
-        table.row([text, String::new(), String::new(), String::new(), String::new()])
+        let mut cells: [String; 5] = Default::default();
+        cells[0] = text;
+        table.row(cells);
     };
     if pair.recast() {
         note(format!("    recast {} → {}", pair.a.dtype, pair.b.dtype));

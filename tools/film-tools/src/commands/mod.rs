@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod completions;
 mod conv;
 mod diff;
 mod extract;
@@ -7,6 +8,7 @@ mod flops;
 mod init;
 mod inspect;
 mod kernel;
+mod man;
 mod run;
 mod settings;
 mod verify;
@@ -21,6 +23,7 @@ use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
 use crate::args::{Command, DeviceName, Rows, Sizes, Tensors};
+use crate::hub;
 use crate::input::Input;
 use crate::output::{Target, number, significant, wrap};
 use crate::printer::{self, BOLD, escape};
@@ -61,6 +64,8 @@ pub(crate) fn run(command: Command) -> Result<Status> {
         Command::Verify(args) => verify::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Extract(args) => extract::run(&args).map(fine),
+        Command::Completions(args) => completions::run(&args).map(fine),
+        Command::Man(args) => man::run(&args).map(fine),
     }
     .map_err(|error| match error.downcast_ref::<Error>().map(Error::cause) {
         Some(Error::Exists) => anyhow::anyhow!("{error}: --force replaces it"),
@@ -216,7 +221,7 @@ fn check_grid(lengths: &[usize], found: &FoundKernel) -> Result<()> {
 
 /// The checkpoint that the user names.
 fn open(path: &Path) -> Result<Checkpoint> {
-    Ok(Checkpoint::open(path)?)
+    Ok(Checkpoint::open(hub::locate(path)?)?)
 }
 
 /// What a checkpoint holds; errors name it.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{SCHEMA_VERSION, Status, plural};
 use crate::args::Verify;
+use crate::hub;
 use crate::output::number;
 use crate::printer::{self, escape};
 
@@ -41,7 +42,7 @@ struct Generator {
 }
 
 pub(crate) fn run(args: &Verify) -> Result<Status> {
-    let Verified { checkpoint, mut problems } = verify(&args.checkpoint)?;
+    let Verified { checkpoint, mut problems } = verify(hub::locate(&args.checkpoint)?)?;
     let mut generators = Vec::new();
     if args.values {
         // A tensor that the file ends before has been told of.

@@ -12,9 +12,9 @@ pub(crate) struct Progress(ProgressBar);
 impl Progress {
     /// A bar that counts to `total` of `noun`.
     pub(crate) fn new(total: usize, noun: &'static str) -> Self {
-        let target = match printer::is_quiet() {
-            true => ProgressDrawTarget::hidden(),
-            false => ProgressDrawTarget::stderr(),
+        let target = match printer::shows_progress() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
         let template = format!("{{bar:40}} {{human_pos}}/{{human_len}} {noun}, {{eta}} left");

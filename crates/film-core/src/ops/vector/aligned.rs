@@ -5,17 +5,17 @@ const LINE: usize = 64;
 
 /// A buffer whose first number stands at the start of a cache line.
 #[derive(Debug)]
-pub(crate) struct Aligned {
-    values: Vec<f32>,
+pub(crate) struct Aligned<T = f32> {
+    values: Vec<T>,
     start: usize,
     len: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        let values = vec![0.0; len + LINE / size_of::<f32>()];
-        let start = values.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>());
+        let values = vec![T::default(); len + LINE / size_of::<T>()];
+        let start = values.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
         Self { values, start, len }
     }
 
@@ -23,16 +23,16 @@ impl Aligned {
         self.len
     }
 
-    pub(crate) fn as_ref(&self) -> &[f32] {
+    pub(crate) fn as_ref(&self) -> &[T] {
         &self.values[self.start..][..self.len]
     }
 
-    pub(crate) fn as_mut(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut(&mut self) -> &mut [T] {
         &mut self.values[self.start..][..self.len]
     }
 }
 
-impl Clone for Aligned {
+impl<T: Copy + Default> Clone for Aligned<T> {
     fn clone(&self) -> Self {
         let mut clone = Self::zeros(self.len);
         clone.as_mut().copy_from_slice(self.as_ref());
