@@ -150,6 +150,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         all_works = works(args.folder, film, Path(scratch))
         for work in all_works:
+            print(f"{work.task}: {work.tool}", file=sys.stderr)
             run(work)
         times: list[list[float]] = [[] for _ in all_works]
         for _ in range(args.rounds):
