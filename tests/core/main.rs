@@ -5,6 +5,7 @@ mod broken;
 mod checkpoint;
 mod ckconv;
 mod classifier;
+mod compare;
 mod concurrency;
 mod conditional;
 mod conv;
@@ -25,5 +26,5 @@ mod saving;
 mod shapes;
 mod siren;
 mod support;
-
+mod verify;
 mod weight_decay;
