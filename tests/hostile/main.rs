@@ -9,11 +9,11 @@
 mod corpus;
 mod disk;
 mod kill;
-mod large;
 mod permission;
 mod readers;
 mod refusal;
 mod shrink;
+mod sound;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "not every helper of the other tests is needed")]
 mod support;

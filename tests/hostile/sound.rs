@@ -1,4 +1,4 @@
-//! Files that are large but right.
+//! Files that are large or odd, but right.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::tempdir;
 
 use crate::refusal::film_tools;
-use crate::support::safetensors_bytes;
+use crate::support::{fixture, safetensors_bytes};
 
 /// Writes a file of tensors of one byte; gives the length of its header.
 fn tensors(path: &Path, count: u64, name: impl Fn(u64) -> String) -> u64 {
@@ -86,4 +86,23 @@ fn a_name_of_a_megabyte() {
     let ending =
         film_tools(folder.path(), &["run", "m.safetensors", "--conditioning", "m.safetensors:n"]);
     ending.line();
+}
+
+/// As the hub's cache has them: links to files elsewhere, with other names.
+#[test]
+fn shards_that_are_links() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir_all(path.join("blobs")).unwrap();
+    std::fs::create_dir_all(path.join("snapshots/main")).unwrap();
+    for (index, entry) in std::fs::read_dir(fixture("hybrid_model")).unwrap().enumerate() {
+        let entry = entry.unwrap();
+        let blob = format!("blobs/{index}");
+        std::fs::copy(entry.path(), path.join(&blob)).unwrap();
+        let link = path.join("snapshots/main").join(entry.file_name());
+        std::os::unix::fs::symlink(format!("../../{blob}"), link).unwrap();
+    }
+    let ending = film_tools(path, &["inspect", "snapshots/main"]);
+    assert_eq!(ending.code, Some(0), "{}", ending.stderr);
+    assert!(ending.stdout.contains("3 files, 64 tensors"), "{}", ending.stdout);
 }
