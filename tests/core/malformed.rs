@@ -161,16 +161,13 @@ fn indexes_that_lead_astray() {
     let invalid = |problem: &str| {
         format!("model.safetensors.index.json: not a valid index: {problem} at line 1 column ")
     };
-    for file in [r#""../../etc/passwd""#, r#""/etc/passwd""#, r#""""#] {
-        let text = map(&format!(r#"{{"a": {file}}}"#));
-        let problem =
-            format!("weight_map: \"a\": expected a file in the same directory, found {file}");
-        assert!(text.starts_with(&invalid(&problem)), "{text}");
+    for file in [r#""../../etc/passwd""#, r#""/etc/passwd""#, r#""""#, "7", "null"] {
+        let problem = format!("\"a\": expected a file in the same directory, found {file}");
+        assert_eq!(
+            map(&format!(r#"{{"a": {file}}}"#)),
+            format!("model.safetensors.index.json: weight_map: {problem}")
+        );
     }
-    let text = map(r#"{"a": 7}"#);
-    let problem =
-        "weight_map: \"a\": invalid type: integer `7`, expected a file in the same directory";
-    assert!(text.starts_with(&invalid(problem)), "{text}");
     assert_eq!(
         map(r#"{"a": "t.safetensors"}"#),
         "t.safetensors: cannot open: No such file or directory"

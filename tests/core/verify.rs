@@ -61,7 +61,7 @@ fn one_header_may_break_several_rules() {
         found,
         [
             r#"entry "__metadata__": "step": expected a string, found 7"#,
-            r#"entry "e": invalid type: integer `7`, expected struct RawTensor"#,
+            r#"entry "e": invalid type: integer `7`, expected an object"#,
             r#"tensor "a" stands twice, at 0 to 8 and at 4 to 12"#,
             r#"tensor "b": unknown dtype "F99""#,
             r#"tensor "c": its offsets run backwards, from 16 to 8"#,
@@ -119,7 +119,7 @@ fn where_json_breaks_off_nothing_more_is_told() {
     assert_eq!(
         header_problems(r#"{"a": 7, "b": nope}"#),
         [
-            r#"entry "a": invalid type: integer `7`, expected struct RawTensor at line 1 column 7"#,
+            r#"entry "a": invalid type: integer `7`, expected an object at line 1 column 7"#,
             "expected ident at line 1 column 16"
         ]
     );
@@ -233,7 +233,9 @@ fn what_cannot_be_read_does_not_hide_the_rest() {
     let nowhere = folder(&[("config.json", b"{}")]);
     assert!(message(verify(nowhere.path())).contains("holds neither model.safetensors nor"));
     let broken = folder(&[("model.safetensors.index.json", b"{")]);
-    assert!(problems(broken.path())[0].starts_with("model.safetensors.index.json: not an index: "));
+    assert!(
+        problems(broken.path())[0].starts_with("model.safetensors.index.json: not a valid index: ")
+    );
     let both = folder(&[
         ("model.safetensors", &safetensors_of(&[("b", &[2])])),
         ("model.safetensors.index.json", b"{}"),

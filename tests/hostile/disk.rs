@@ -26,6 +26,12 @@ fn commands(folder: &str) -> Vec<(Vec<String>, String)> {
     commands
         .push((line(&[&kernel[..], &["--output", &tensors, "--force"]].concat()), tensors.clone()));
     commands.push((line(&[&kernel[..], &["--image", &picture, "--force"]].concat()), picture));
+    let [one, part] = ["c.safetensors", "part"].map(file);
+    commands.push((line(&["convert", &model, &one, "--force"]), one));
+    commands.push((
+        line(&["extract", &model, "--prefix", "blocks.0", "--output", &part, "--force"]),
+        format!("{part}/model.safetensors"),
+    ));
     let sizes = ["--cond-dim", "384", "--kernel-hidden-dim", "32", "--num-film-layers", "3"];
     commands.push((
         line(&[&["init", "--output", &gen_, "--force"], &sizes[..]].concat()),

@@ -79,6 +79,16 @@ fn convert() {
 }
 
 #[test]
+fn extract() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = crate::support::fixture("hybrid_model");
+    let command =
+        |prefix| ["extract", model.as_str(), "--prefix", prefix, "--output", "o", "--force"];
+    // The two have the same config.json.
+    survives(folder.path(), [&command("blocks.0"), &command("blocks.1")], &["o/model.safetensors"]);
+}
+
+#[test]
 fn run() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = crate::support::fixture("generator/production_384x32x3_h64");

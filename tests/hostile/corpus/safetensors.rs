@@ -185,6 +185,16 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         // Several that do not fill the file.
         eights("an overlap", &[("a", "[0,8]"), ("b", "[4,12]")], "\"b\" overlaps"),
+        header(
+            "a million tensors in one place",
+            &format!(
+                "{{{}}}",
+                many(1_000_000, |i| format!(
+                    r#""{i}":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#
+                ))
+            ),
+            "overlaps",
+        ),
         eights("two in one place", &[("a", "[0,8]"), ("b", "[0,8]")], "overlaps"),
         eights("a hole at the start", &[("a", "[8,16]")], "leaves a hole before it"),
         eights("a hole between", &[("a", "[0,8]"), ("b", "[9,17]")], "\"b\" leaves a hole"),
@@ -216,9 +226,13 @@ pub(super) fn cases() -> Vec<Case> {
         metadata(
             "metadata of numbers",
             r#"{"steps":1}"#,
-            "entry \"__metadata__\": invalid type: integer",
+            "entry \"__metadata__\": \"steps\": expected a string, found 1",
         ),
-        metadata("metadata of objects", r#"{"a":{}}"#, "entry \"__metadata__\": invalid type: map"),
+        metadata(
+            "metadata of objects",
+            r#"{"a":{}}"#,
+            "entry \"__metadata__\": \"a\": expected a string",
+        ),
         metadata(
             "a million keys of metadata",
             &format!("{{{}}}", many(1_000_000, |i| format!(r#""{i}":"""#))),

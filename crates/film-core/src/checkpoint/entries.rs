@@ -9,6 +9,7 @@ use serde::de::{
 };
 use serde_json::Value;
 
+use super::problems::Problems;
 use crate::json::OfObject;
 
 const METADATA: &str = "__metadata__";
@@ -17,7 +18,7 @@ const MAX_RANK: usize = 64;
 /// Metadata are for a few lines of text; a header full of them would take many times its size in memory.
 const MAX_METADATA: usize = 1 << 16;
 /// The largest broken header that is taken apart, which takes many times its size in memory.
-const TAKEN_APART: usize = 4 << 20;
+const TAKEN_APART: usize = 1 << 20;
 
 /// A JSON object's pairs, in their order; no more than metadata may have.
 #[derive(Debug)]
@@ -116,26 +117,37 @@ pub(super) struct RawHeader {
     pub(super) tensors: Vec<(String, RawTensor)>,
     /// Sorted by key.
     pub(super) metadata: Vec<(String, String)>,
-    pub(super) problems: Vec<String>,
+    pub(super) problems: Problems,
 }
 
-/// Reads a header. One that is sound is read in one pass; of another every entry is tried by itself, if asked to be
-/// `thorough`.
-pub(super) fn parse(json: &[u8], thorough: bool) -> RawHeader {
+/// Reads a header. One that is sound is read in one pass; of another every entry is tried by itself, unless it is large.
+pub(super) fn parse(json: &[u8]) -> RawHeader {
     let mut header = match serde_json::from_slice::<RawHeader>(json) {
         Ok(header) => header,
-        Err(first) if !thorough || json.len() > TAKEN_APART => {
-            RawHeader { problems: vec![first.to_string()], ..RawHeader::default() }
+        Err(first) if json.len() > TAKEN_APART => {
+            let mut header = RawHeader::default();
+            header.problems.push(|| first.to_string());
+            header
         }
         Err(first) => match serde_json::from_slice(json) {
-            Ok(Pairs(entries)) => one_by_one(entries),
+            Ok(Pairs(entries)) => {
+                let mut header = one_by_one(entries);
+                // What is lost on the way, such as a key that stands twice.
+                if header.problems.is_empty() {
+                    header.problems.push(|| first.to_string());
+                }
+                header
+            }
             // No JSON behind some point: what stands before it may be broken, too.
             Err(last) => {
-                let mut problems = vec![first.to_string(), last.to_string()];
-                if problems[0].ends_with(&problems[1]) || !last.is_syntax() {
-                    problems.pop();
+                let mut header = RawHeader::default();
+                let (first, syntax, last) = (first.to_string(), last.is_syntax(), last.to_string());
+                let other = syntax && !first.ends_with(&last);
+                header.problems.push(|| first);
+                if other {
+                    header.problems.push(|| last);
                 }
-                RawHeader { problems, ..RawHeader::default() }
+                header
             }
         },
     };
@@ -157,21 +169,21 @@ fn one_by_one(entries: Vec<(String, Value)>) -> RawHeader {
                         Value::String(text) => header.metadata.push((key, text)),
                         other => header
                             .problems
-                            .push(problem(format!("{key:?}: expected a string, found {other}"))),
+                            .push(|| problem(format!("{key:?}: expected a string, found {other}"))),
                     }
                 }
             }
             other if name == METADATA => {
-                header.problems.push(problem(format!("expected an object, found {other}")));
+                header.problems.push(|| problem(format!("expected an object, found {other}")));
             }
             value => match OfObject::deserialize(value) {
                 Ok(OfObject(raw)) => header.tensors.push((name, raw)),
-                Err(error) => header.problems.push(problem(error.to_string())),
+                Err(error) => header.problems.push(|| problem(error.to_string())),
             },
         }
     }
     if metadata > 1 {
-        header.problems.push(format!("entry {METADATA:?} stands twice"));
+        header.problems.push(|| format!("entry {METADATA:?} stands twice"));
     }
     header
 }
@@ -199,10 +211,11 @@ impl<'de> Deserialize<'de> for RawHeader {
                             )));
                         }
                         let pairs: Pairs<String> = map.next_value().map_err(in_entry)?;
-                        let twice = pairs.repeated().into_iter();
-                        let twice =
-                            twice.map(|key| format!("entry {name:?}: {key:?} stands twice"));
-                        header.problems.extend(twice);
+                        for key in pairs.repeated() {
+                            header
+                                .problems
+                                .push(|| format!("entry {name:?}: {key:?} stands twice"));
+                        }
                         header.metadata = pairs.0;
                     } else {
                         let OfObject(raw) = map.next_value().map_err(in_entry)?;

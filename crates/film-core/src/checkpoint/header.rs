@@ -6,6 +6,7 @@
 use safetensors::Dtype;
 
 use super::entries::{self, RawTensor};
+use super::problems::Problems;
 use super::read::{Source, zeroed};
 use crate::error::{Error, Result};
 
@@ -49,11 +50,11 @@ pub(super) struct Header {
 }
 
 /// Reads the header of file number `file`. A file that has none is an error; one that breaks rules has
-/// [`problems`](Header::problems): all of them if asked to be `thorough`, or else the first at least.
-pub(super) fn read(source: &Source, file: usize, thorough: bool) -> Result<Header> {
+/// [`problems`](Header::problems).
+pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
     let json = json(source)?;
     let data = 8 + json.len() as u64;
-    let raw = entries::parse(&json, thorough);
+    let raw = entries::parse(&json);
     drop(json);
     let mut problems = raw.problems;
     // An entry that nobody can read leaves a hole that says nothing new.
@@ -62,7 +63,7 @@ pub(super) fn read(source: &Source, file: usize, thorough: bool) -> Result<Heade
     for same in raw.tensors.chunk_by(|(a, _), (b, _)| a == b) {
         let name = &same[0].0;
         if let [(_, first), (_, second), ..] = same {
-            problems.push(twice(name, first.data_offsets, second.data_offsets));
+            problems.push(|| twice(name, first.data_offsets, second.data_offsets));
         }
         // The same bytes overlap nothing.
         let mut own: Vec<_> = same.iter().filter_map(|(_, entry)| entry.span(data)).collect();
@@ -71,17 +72,17 @@ pub(super) fn read(source: &Source, file: usize, thorough: bool) -> Result<Heade
         own.dedup();
         spans.extend(own.into_iter().map(|(start, end)| Span { name, start, end }));
     }
-    let mut behind = Vec::new();
+    let mut behind = Problems::default();
     layout(&mut behind, spans, whole, data, source.bytes);
     let mut tensors = Vec::with_capacity(raw.tensors.len());
     for (name, entry) in raw.tensors {
         match entry.check(name, data, file) {
             Ok(tensor) => tensors.push(tensor),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(|| problem),
         }
     }
-    problems.extend(behind);
-    Ok(Header { tensors, metadata: raw.metadata, problems, data })
+    problems.append(behind);
+    Ok(Header { tensors, metadata: raw.metadata, problems: problems.lines(), data })
 }
 
 fn twice(name: &str, (start, end): (u64, u64), (other, other_end): (u64, u64)) -> String {
@@ -166,23 +167,23 @@ struct Span<'a> {
 
 /// Tensors fill the file from the header's end to the file's, each once. Holes are told of only where the `whole`
 /// header can be read.
-fn layout(problems: &mut Vec<String>, mut spans: Vec<Span>, whole: bool, data: u64, bytes: u64) {
+fn layout(problems: &mut Problems, mut spans: Vec<Span>, whole: bool, data: u64, bytes: u64) {
     spans.sort_unstable_by_key(|span| (span.start, span.end, span.name));
     let mut end = data;
     for Span { name, start, end: own } in spans {
         if start < end {
-            problems.push(format!("tensor {name:?} overlaps the tensor before it"));
+            problems.push(|| format!("tensor {name:?} overlaps the tensor before it"));
         } else if start > end && whole {
-            problems.push(format!("tensor {name:?} leaves a hole before it"));
+            problems.push(|| format!("tensor {name:?} leaves a hole before it"));
         }
         end = end.max(own);
     }
     if bytes < end {
         let (there, all) = (bytes - data, end - data);
         problems
-            .push(format!("the file is truncated: {there} of {all} bytes of tensors are there"));
+            .push(|| format!("the file is truncated: {there} of {all} bytes of tensors are there"));
     } else if bytes > end && whole {
-        problems.push(format!("{} bytes stand behind the last tensor", bytes - end));
+        problems.push(|| format!("{} bytes stand behind the last tensor", bytes - end));
     }
 }
 

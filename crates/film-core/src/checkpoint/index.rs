@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::locate::Report;
+use super::problems::Problems;
 use super::read::Source;
 use crate::error::{Error, Result};
 use crate::json::OfObject;
 
 /// As large as a header may be.
 const MAX_BYTES: u64 = 100_000_000;
-
-/// Wrong entries that are told of one by one.
-const MOST_PROBLEMS: usize = 1000;
 
 /// What an index says. There may be millions of tensors.
 #[derive(Debug)]
@@ -40,12 +38,6 @@ impl Index {
         let OfObject(RawIndex { weight_map, metadata }) =
             raw.map_err(|error| says(format!("not a valid index: {error}")))?;
         let WeightMap { shards, mut tensors, problems } = weight_map;
-        for problem in problems {
-            report(says(format!("weight_map: {problem}")))?;
-        }
-        if tensors.is_empty() {
-            report(says("weight_map names no tensor".into()))?;
-        }
         // Shards were numbered as they were met; their order is by name.
         let mut number = vec![0; shards.len()];
         (0..).zip(shards.values()).for_each(|(sorted, met)| number[*met as usize] = sorted);
@@ -54,6 +46,13 @@ impl Index {
         for same in tensors.chunk_by(|(a, _), (b, _)| a == b).filter(|same| same.len() > 1) {
             report(says(format!("weight_map: {:?} stands twice", same[0].0)))?;
         }
+        for problem in problems.lines() {
+            report(says(format!("weight_map: {problem}")))?;
+        }
+        if tensors.is_empty() {
+            report(says("weight_map names no tensor".into()))?;
+        }
+        tensors.dedup();
         let files = shards.into_keys().map(|file| directory.join(file)).collect();
         let total_size = metadata.and_then(|OfObject(metadata)| metadata.total_size);
         Ok(Self { path: path.into(), files, total_size, tensors })
@@ -103,7 +102,7 @@ struct Metadata {
 struct WeightMap {
     shards: BTreeMap<String, u32>,
     tensors: Vec<(Box<str>, u32)>,
-    problems: Vec<String>,
+    problems: Problems,
 }
 
 impl<'de> Deserialize<'de> for WeightMap {
@@ -123,15 +122,12 @@ impl<'de> Deserialize<'de> for WeightMap {
             ) -> std::result::Result<WeightMap, A::Error> {
                 let mut weights = WeightMap::default();
                 while let Some(tensor) = map.next_key::<Box<str>>()? {
-                    let shard = match map.next_value::<Value>()? {
-                        Value::String(file) if stays_inside(&file) => file,
-                        other => {
+                    let shard = match map.next_value()? {
+                        Entry::File(file) if stays_inside(&file) => file,
+                        wrong => {
                             let expected = "expected a file in the same directory";
-                            if weights.problems.len() < MOST_PROBLEMS {
-                                weights
-                                    .problems
-                                    .push(format!("{tensor:?}: {expected}, found {other}"));
-                            }
+                            let text = || format!("{tensor:?}: {expected}, found {wrong}");
+                            weights.problems.push(text);
                             continue;
                         }
                     };
@@ -144,6 +140,79 @@ impl<'de> Deserialize<'de> for WeightMap {
         }
 
         deserializer.deserialize_map(Entries)
+    }
+}
+
+/// What stands at a tensor's name.
+enum Entry {
+    File(String),
+    /// What is no file's name, in words.
+    Other(String),
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "{file:?}"),
+            Self::Other(words) => f.write_str(words),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a file in the same directory")
+            }
+
+            fn visit_str<E>(self, file: &str) -> std::result::Result<Entry, E> {
+                Ok(Entry::File(file.into()))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> std::result::Result<Entry, E> {
+                Ok(Entry::Other(value.to_string()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> std::result::Result<Entry, E> {
+                Ok(Entry::Other(value.to_string()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> std::result::Result<Entry, E> {
+                Ok(Entry::Other(value.to_string()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> std::result::Result<Entry, E> {
+                Ok(Entry::Other(value.to_string()))
+            }
+
+            fn visit_unit<E>(self) -> std::result::Result<Entry, E> {
+                Ok(Entry::Other("null".into()))
+            }
+
+            // Passed over as they are: they may be nested to any depth.
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut items: A,
+            ) -> std::result::Result<Entry, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Entry::Other("a list".into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut entries: A,
+            ) -> std::result::Result<Entry, A::Error> {
+                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Entry::Other("an object".into()))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
     }
 }
 

@@ -26,6 +26,7 @@ mod index;
 mod locate;
 mod parallel;
 mod pickle;
+mod problems;
 mod read;
 mod save;
 mod shards;
@@ -102,18 +103,17 @@ impl Checkpoint {
     /// If something is missing, unreadable, not a regular file, or breaks a rule of the format; the
     /// error names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self::gather(path.as_ref(), false, &mut Err)?.0)
+        Ok(Self::gather(path.as_ref(), &mut Err)?.0)
     }
 
-    /// Opens what can be read of a checkpoint. What is wrong is reported, in the order of the files: all of it if asked to be
-    /// `thorough`, or else at least the first.
-    fn gather(path: &Path, thorough: bool, report: &mut Report) -> Result<(Self, Located)> {
+    /// Opens what can be read of a checkpoint; everything that is wrong is reported, in the order of the files.
+    fn gather(path: &Path, report: &mut Report) -> Result<(Self, Located)> {
         let located = locate::locate(path, &locate::SAFETENSORS, report)?;
         let (mut files, mut tensors) =
             (Vec::with_capacity(located.files.len()), Vec::<TensorInfo>::new());
         for file in &located.files {
             let opened = Source::open(file).and_then(|source| {
-                let header = header::read(&source, files.len(), thorough);
+                let header = header::read(&source, files.len());
                 Ok((source, header.map_err(|error| error.in_file(file))?))
             });
             let (source, header) = match opened {
@@ -281,7 +281,7 @@ impl Checkpoint {
 
 /// `bytes` in blocks of at most `most`: where each begins, and its length.
 fn blocks(bytes: u64, most: usize) -> impl Iterator<Item = (u64, usize)> {
-    let begins = (0..bytes).step_by(most);
+    let begins = (0..bytes).step_by(most.max(1));
     begins.map(move |begin| (begin, (bytes - begin).min(most as u64) as usize))
 }
 

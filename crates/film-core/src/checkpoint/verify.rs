@@ -33,7 +33,7 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
         problems.push(error);
         Ok(())
     };
-    let (checkpoint, located) = Checkpoint::gather(path, true, go_on)?;
+    let (checkpoint, located) = Checkpoint::gather(path, go_on)?;
     let mut says = |file: &Path, problem: String| {
         problems.push(Error::Format(problem).in_file(file));
     };
