@@ -17,8 +17,8 @@ mod learning;
 mod malformed;
 mod optim;
 mod parity;
+mod reference;
 mod shapes;
 mod siren;
 mod support;
-
 mod weight_decay;
