@@ -1,4 +1,5 @@
-//! Checkpoints and configurations that cannot be: one line that names the file, and nothing written.
+//! Checkpoints and configurations that cannot be: one line that names the file, and nothing written. What may be wrong
+//! inside of a file is in `tests/hostile`.
 
 use std::path::Path;
 
@@ -40,48 +41,6 @@ fn assert_refused(folder: &Path, checkpoint: &str, file: &str, problem: &str) {
 }
 
 #[test]
-fn files_that_are_no_safetensors() {
-    let whole = bytes("generator/small_8x4x2_h6/model.safetensors");
-    let length = |length: u64| [&length.to_le_bytes(), &whole[8..]].concat();
-    let header = |header: &str| safetensors_bytes(header, &[0; 8]);
-    let html = "<!DOCTYPE html><html><body>404: Not Found</body></html>";
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 148816\n";
-    let cases: [(&str, Vec<u8>, &str); 15] = [
-        ("empty", vec![], "empty"),
-        ("three bytes", vec![1, 0, 0], "too few"),
-        ("cut in the header", whole[..100].to_vec(), "not a valid safetensors file"),
-        ("cut in the tensors", whole[..whole.len() - 1].to_vec(), "truncated"),
-        ("bytes behind the end", [whole.as_slice(), b"more"].concat(), "4 bytes"),
-        ("a web page", html.into(), "HTML page"),
-        ("a git-lfs pointer", pointer.into(), "git lfs pull"),
-        ("a zip file", b"PK\x03\x04archive/data.pkl........".to_vec(), "PyTorch pickle"),
-        ("length 2^60", length(1 << 60), "claims 1152921504606846976 bytes"),
-        ("length 2^64 - 1", length(u64::MAX), "claims 18446744073709551615 bytes"),
-        ("no JSON", header("{nonsense}"), "not a valid safetensors file"),
-        ("no object", header("[]"), "not a valid safetensors file"),
-        ("a file that ends too soon", header(""), "not a valid safetensors file"),
-        (
-            "an unknown dtype",
-            header(r#"{"a":{"dtype":"F7","shape":[2],"data_offsets":[0,8]}}"#),
-            "F7",
-        ),
-        (
-            "a shape that overflows",
-            header(r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#),
-            "4294967296",
-        ),
-    ];
-    for (what, bytes, problem) in cases {
-        let folder = folder(&[("bad.safetensors", &bytes)]);
-        assert_refused(folder.path(), "bad.safetensors", "bad.safetensors", problem);
-        // The same file in a directory.
-        let folder = self::folder(&[("gen/model.safetensors", &bytes)]);
-        assert_refused(folder.path(), "gen", "gen/model.safetensors", problem);
-        assert!(!what.is_empty());
-    }
-}
-
-#[test]
 fn paths_without_a_checkpoint() {
     let folder = folder(&[("hollow/notes.txt", b"x"), ("odd/weights.safetensors", b"x")]);
     let path = folder.path();
@@ -98,21 +57,13 @@ fn paths_without_a_checkpoint() {
 
 #[cfg(unix)]
 #[test]
-fn files_that_cannot_be_opened() {
-    use std::os::unix::fs::PermissionsExt;
-    let whole = bytes("generator/small_8x4x2_h6/model.safetensors");
-    let folder = folder(&[("locked.safetensors", &whole)]);
+fn links_that_lead_nowhere() {
+    let folder = tempdir().unwrap();
     let path = folder.path();
     std::os::unix::fs::symlink("gone", path.join("dangling.safetensors")).unwrap();
     assert_refused(path, "dangling.safetensors", "dangling.safetensors", "No such file");
     std::os::unix::fs::symlink("loop.safetensors", path.join("loop.safetensors")).unwrap();
     assert_refused(path, "loop.safetensors", "loop.safetensors", "ymbolic link");
-    let locked = path.join("locked.safetensors");
-    std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o000)).unwrap();
-    // Root reads everything.
-    if std::fs::File::open(&locked).is_err() {
-        assert_refused(path, "locked.safetensors", "locked.safetensors", "Permission denied");
-    }
 }
 
 /// A pipe without a writer: who opens it waits for ever.
@@ -199,62 +150,21 @@ fn tensors_that_make_no_generator() {
 }
 
 #[test]
-fn indices_that_lead_astray() {
-    let shard = bytes("hybrid_model/model-00001-of-00003.safetensors");
-    let whole = String::from_utf8(bytes("hybrid_model/model.safetensors.index.json")).unwrap();
-    let index = |map: &str| format!(r#"{{"metadata":{{}},"weight_map":{map}}}"#);
-    let missing = "model-00002-of-00003.safetensors";
-    let cases: [(String, &str, &str); 10] = [
-        (whole, missing, "No such file"),
-        (index(r#"{"a":"../../etc/passwd"}"#), "", "../../etc/passwd"),
-        (index(r#"{"a":"/etc/passwd"}"#), "", "/etc/passwd"),
-        (index(r#"{"a":"..\\x"}"#), "", "same directory"),
-        (index(r#"{"a":7}"#), "", "found 7"),
-        (index(r#"{"ghost":"model-00001-of-00003.safetensors"}"#), "", "ghost"),
-        (index("{}"), "", "names no tensor"),
-        (index("[]"), "", "weight_map"),
-        ("{".into(), "", "not a JSON object"),
-        (String::new(), "", "not a JSON object"),
-    ];
-    for (text, file, problem) in cases {
-        let index = "model.safetensors.index.json";
-        let folder = folder(&[
-            ("m/model-00001-of-00003.safetensors", &shard),
-            (&format!("m/{index}"), text.as_bytes()),
-        ]);
-        let file = format!("m/{}", if file.is_empty() { index } else { file });
-        assert_refused(folder.path(), "m", &file, problem);
-        assert_refused(folder.path(), &format!("m/{index}"), &file, problem);
-    }
-}
-
-#[test]
 fn configurations_that_cannot_be() {
     let weights = bytes("generator/small_8x4x2_h6/model.safetensors");
     let config = r#"{"cond_dim":8,"kernel_hidden_dim":4,"num_film_layers":2}"#;
     let with = |from: &str, to: &str| config.replace(from, to);
-    let cases: [(String, &str, bool); 9] = [
-        (String::new(), "not a JSON object", true),
-        ("{".into(), "not a JSON object", true),
-        ("[1]".into(), "not a JSON object", true),
-        (with(":8", ":-8"), "cond_dim", true),
-        (with(":8", ":\"8\""), "cond_dim", true),
-        (with(":8", ":0"), "cond_dim", true),
-        (with(":4", ":4.5"), "kernel_hidden_dim", true),
-        // Well-formed, but not of these weights, or not whole.
-        (with(":8", ":9"), "cond_dim", false),
-        (with(":2", ":3"), "num_film_layers", false),
+    let cases = [
+        (String::new(), "not a JSON object"),
+        (with(":8", ":0"), "cond_dim"),
+        (with(":4", ":4.5"), "kernel_hidden_dim"),
     ];
-    for (text, problem, never) in cases {
-        let folder =
-            folder(&[("g/config.json", text.as_bytes()), ("g/model.safetensors", &weights)]);
-        assert_refused(folder.path(), "g", "g/config.json", problem);
-        if never {
-            for command in [&["flops"][..], &["init", "--output", "new"]] {
-                let arguments = [command, &["--config", "g/config.json"]].concat();
-                let line = refused(folder.path(), &arguments);
-                assert!(line.starts_with("g/config.json: ") && line.contains(problem), "{line}");
-            }
+    for (text, problem) in cases {
+        let folder = folder(&[("g/config.json", text.as_bytes())]);
+        for command in [&["flops"][..], &["init", "--output", "new"]] {
+            let arguments = [command, &["--config", "g/config.json"]].concat();
+            let line = refused(folder.path(), &arguments);
+            assert!(line.starts_with("g/config.json: ") && line.contains(problem), "{line}");
         }
     }
     // Where a checkpoint and a configuration are mixed up, it says which flag takes which.

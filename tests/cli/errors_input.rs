@@ -1,8 +1,9 @@
-//! Conditioning that cannot be: one line that names the file, and nothing written.
+//! Conditioning that cannot be: one line that names the file, and nothing written. What may be wrong inside of a file
+//! is in `tests/hostile`.
 
 use std::path::Path;
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use tempfile::{TempDir, tempdir};
 
 use crate::support::{
@@ -34,75 +35,25 @@ fn folder(name: &str, bytes: &[u8]) -> TempDir {
 }
 
 #[test]
-fn json_that_is_no_tensor() {
-    let row = "[1, 2, 3, 4, 5, 6, 7, 8]";
+fn standard_input_that_is_no_tensor() {
     let cases = [
-        (String::new(), "expected JSON, an array of arrays of numbers: EOF"),
-        ("conditioning".into(), "expected JSON, an array of arrays of numbers"),
-        ("[".into(), "EOF"),
-        (format!("[{row}, [1, 2]]"), "expected an array of 8 like the ones before it, found 2"),
-        (format!("[{row}, 3]"), "expected an array here, found a number"),
-        (format!("[[{row}], {row}]"), "expected an array here, found a number"),
-        ("[1, 2, 3, [4], 5, 6, 7, 8]".into(), "expected a number here, found an array"),
-        ("[1, 2, 3, NaN, 5, 6, 7, 8]".into(), "JSON has no NaN: use .npy"),
-        (
-            "[1, 2, 3, null, 5, 6, 7, 8]".into(),
-            "null, expected an array of arrays of numbers at line 1 column 14; JSON has no NaN",
-        ),
-        ("[1, 2, 3, \"4\", 5, 6, 7, 8]".into(), "string"),
-        ("[1, 2, 3, true, 5, 6, 7, 8]".into(), "boolean"),
-        ("[1, 2, 3, 1e999, 5, 6, 7, 8]".into(), "out of range"),
-        (format!("{row} 9"), "trailing"),
-        (format!("{{\"conditioning\": {row}}}"), "map"),
-        ("7".into(), "expected an array here, found a number"),
-        ("[1, 2, 3]".into(), "expected shape [*, 8] (cond_dim), found [3]"),
-        ("[]".into(), "expected shape [*, 8] (cond_dim), found [0]"),
-        ("[[], []]".into(), "expected shape [*, 8] (cond_dim), found [2, 0]"),
-        ("[".repeat(100_000), "recursion"),
+        ("", "expected JSON, an array of arrays of numbers: EOF"),
+        ("[[1, 2], [3]]", "expected an array of 2 like the ones before it, found 1"),
+        ("[1, 2, 3, NaN, 5, 6, 7, 8]", "JSON has no NaN: use .npy"),
+        ("[1, 2, 3]", "expected shape [*, 8] (cond_dim), found [3]"),
     ];
-    let checkpoint = generator();
     for (text, problem) in cases {
-        assert_refused(folder("c.json", text.as_bytes()).path(), "c.json", "c.json", problem);
-        // The same on stdin.
         let folder = tempdir().unwrap();
-        let arguments = ["run", &checkpoint, "--conditioning", "-", "--output", "o.npz"];
-        let line = film_tools_fed(folder.path(), &arguments, &text).refusal();
+        let arguments = ["run", &generator(), "--conditioning", "-", "--output", "o.npz"];
+        let line = film_tools_fed(folder.path(), &arguments, text).refusal();
         assert!(line.starts_with("standard input: ") && line.contains(problem), "{line}");
         assert!(!folder.path().join("o.npz").exists());
     }
 }
 
 #[test]
-fn npy_that_is_no_array_of_numbers() {
-    let data = [0; 32];
-    let good = npy_bytes("'<f4'", false, "(1, 8)", &data);
-    let npy = |descr: &str, shape: &str| npy_bytes(descr, false, shape, &data);
-    let long = [b"\x93NUMPY\x02\x00\xff\xff\xff\xff".as_slice(), &good[10..]].concat();
-    let cases: [(Vec<u8>, &str); 20] = [
-        (vec![], "not a valid .npy file"),
-        (good[..7].to_vec(), "not a valid .npy file"),
-        (good[..30].to_vec(), "not a valid .npy file"),
-        (good[..good.len() - 1].to_vec(), "31 bytes of data"),
-        ([good.as_slice(), b"more"].concat(), "36 bytes of data"),
-        ([b"\x93NUMBY".as_slice(), &good[6..]].concat(), "not a valid .npy file"),
-        ([b"\x93NUMPY\x09".as_slice(), &good[7..]].concat(), "not a valid .npy file"),
-        (long, "not a valid .npy file"),
-        (b"<html></html>".to_vec(), "not a valid .npy file"),
-        (npy("'|O'", "(1, 8)"), "'|O'"),
-        (npy("'<U8'", "(1, 1)"), "'<U8'"),
-        (npy("'<c8'", "(1, 4)"), "'<c8'"),
-        (npy("'|b1'", "(4, 8)"), "'|b1'"),
-        (npy("'<f16'", "(1, 2)"), "'<f16'"),
-        (npy("[('a', '<f4'), ('b', '<f4')]", "(4,)"), "'a'"),
-        (npy("'<f4'", "(2, 8)"), "[2, 8]"),
-        (npy("'<f4'", "(4294967296, 4294967296)"), "4294967296"),
-        (npy("'<f4'", "(8, 1)"), "expected shape [*, 8] (cond_dim), found [8, 1]"),
-        (npy_bytes("'<f4'", false, "()", &[0; 4]), "expected shape [*, 8] (cond_dim), found []"),
-        (npy("nonsense", "(1, 8)"), "not a valid .npy file"),
-    ];
-    for (bytes, problem) in cases {
-        assert_refused(folder("c.npy", &bytes).path(), "c.npy", "c.npy", problem);
-    }
+fn npy_files_hold_one_array_without_a_name() {
+    let good = npy_bytes("'<f4'", false, "(1, 8)", &[0; 32]);
     assert_refused(folder("c.npy", &good).path(), "c.npy:c", "c.npy", "leave out :TENSOR");
 }
 
@@ -202,4 +153,38 @@ fn overflow_is_a_warning_with_a_count() {
     let outcome = film_tools(path, &[&run[..5], &["f64", "--output", "wide.safetensors"]].concat());
     assert_eq!(outcome.code, 0);
     assert!(!outcome.stderr.contains("warning"), "{}", outcome.stderr);
+}
+
+/// The same of kernels and of convolutions: the warning, the report and the numbers written agree.
+#[test]
+fn kernels_and_convolutions_count_what_is_not_finite() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let model = fixture("hybrid_model");
+    let huge = (random(&[2, 48]) * 1e30).unwrap();
+    save(path.join("c.safetensors"), &[("c", &huge)]);
+    let mut signal = vec![1f32; 9 * 9 * 48];
+    signal[1000] = f32::INFINITY;
+    let signal = Tensor::from_vec(signal, (1, 9, 9, 48), &Device::Cpu).unwrap();
+    save(path.join("x.safetensors"), &[("x", &signal)]);
+    let kernel = ["kernel", &model, "--grid", "5x5", "--conditioning", "c.safetensors"];
+    let conv = ["conv", &model, "--input", "x.safetensors", "--random", "1"];
+    for (command, dtype) in [(&kernel[..], "f16"), (&conv, "f32")] {
+        let more = ["--prefix", "blocks.0", "--dtype", dtype, "--json", "--force"];
+        let output = ["--output", "o.safetensors"];
+        let Outcome { code, stdout, stderr } =
+            film_tools(path, &[command, &more, &output].concat());
+        assert_eq!(code, 0, "{stderr}");
+        let written = safetensors(path.join("o.safetensors"));
+        let values = written.values().flat_map(crate::support::numbers);
+        let count = values.filter(|x| !x.is_finite()).count();
+        assert!(count > 0, "{command:?}");
+        let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        let told =
+            report["kernel"]["non_finite"].as_u64().or(report["summary"]["non_finite"].as_u64());
+        assert_eq!(told, Some(count as u64), "{stdout}");
+        let warning = stderr.lines().next().unwrap().replace(',', "");
+        assert!(warning.starts_with(&format!("warning: {count} of the ")), "{warning}");
+        assert!(warning.ends_with(&format!(" are NaN or infinite in {dtype}")), "{warning}");
+    }
 }

@@ -94,27 +94,6 @@ fn places_where_no_file_can_be() {
 
 #[cfg(unix)]
 #[test]
-fn a_directory_that_may_not_be_written_to() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempdir().unwrap();
-    let path = folder.path();
-    let closed = path.join("closed");
-    std::fs::create_dir(&closed).unwrap();
-    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o555)).unwrap();
-    // Root writes everywhere.
-    if std::fs::write(closed.join("probe"), "").is_err() {
-        let checkpoint = generator();
-        for output in FORMATS {
-            let output = format!("closed/{output}");
-            let line = refused(path, &run(&checkpoint, &output));
-            assert_eq!(line, format!("{output}: cannot create: Permission denied"));
-        }
-    }
-    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o755)).unwrap();
-}
-
-#[cfg(unix)]
-#[test]
 fn links_are_followed_and_kept() {
     let folder = tempdir().unwrap();
     let path = folder.path();

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod conv;
+mod convert;
 mod damage;
+mod diagnose;
 mod errors;
 mod errors_input;
 mod errors_kernel;

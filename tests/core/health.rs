@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use film_core::health::{Finding, Health, Observer, Thresholds};
+use film_core::health::{Comparison, Finding, Health, Measure, Observer, Thresholds};
 use film_core::{Film, InitType, KernelFilmConfig, KernelFilmGenerator, init};
 
 use crate::support::{message, numbers, random};
@@ -237,4 +237,72 @@ fn what_is_not_the_generators_is_refused() {
         "gamma: expected shape [*, 3], found [2, 2]"
     );
     assert_eq!(observer.outputs().conditioning.samples, 0);
+}
+
+#[test]
+fn norms_stand_beside_those_of_the_start() {
+    let config = KernelFilmConfig::new(48, 40, 3).with_film_hidden_dim(50);
+    let config = config.with_init_type(InitType::SmallRandom).with_init_std(0.02);
+    let (vars, generator) = fresh(&config);
+    let norms = Health::of_weights(&generator).unwrap().weights.unwrap().norms;
+    let names: Vec<&str> = norms.iter().map(|norm| norm.tensor.as_str()).collect();
+    assert_eq!(names, ["mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias"]);
+    for norm in &norms {
+        let values = numbers(vars.data().lock().unwrap()[&norm.tensor].as_tensor());
+        let expected = values.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!((norm.norm - expected).abs() < 1e-9);
+        let ratio = norm.norm / norm.start;
+        assert!((ratio - 1.0).abs() < if values.len() > 50 { 0.05 } else { 0.3 }, "{norm:?}");
+    }
+}
+
+#[test]
+fn histograms_count_all_that_was_seen() {
+    let (_, generator) = fresh(&config());
+    let mut observer = Observer::new(generator.config());
+    for seed in ["a", "b"] {
+        let conditioning = random(seed, &[4, 4], DType::F32);
+        observer.add(&conditioning, &generator.films(&conditioning).unwrap()).unwrap();
+    }
+    for [gamma, beta] in observer.histograms() {
+        let at = |histogram: &film_core::statistics::Histogram| {
+            histogram.bins().map(|bin| (bin.from, bin.count)).collect::<Vec<_>>()
+        };
+        assert_eq!((at(gamma), at(beta)), (vec![(1.0, 24)], vec![(0.0, 24)]));
+    }
+}
+
+#[test]
+fn what_differs_from_the_others_stands_out() {
+    let health = |gammas: &[f32]| {
+        let config = KernelFilmConfig::new(2, 1, 1);
+        let mut observer = Observer::new(&config);
+        let column = |values: &[f32]| {
+            Tensor::from_vec(values.to_vec(), (values.len(), 1), &Device::Cpu).unwrap()
+        };
+        let conditioning = random("conditioning", &[gammas.len(), 2], DType::F32);
+        let film = Film::new(column(gammas), column(&vec![0.3; gammas.len()])).unwrap();
+        observer.add(&conditioning, &[film]).unwrap();
+        Health { outputs: Some(observer.outputs()), weights: None }
+    };
+    let alike = [[0.9, 1.0, 1.1], [0.8, 0.9, 1.2], [1.0, 1.1, 1.2], [0.7, 0.9, 1.0]];
+    let mut healths: Vec<Health> = alike.iter().map(|gammas| health(gammas)).collect();
+    let thresholds = Thresholds::default();
+    let compare = |healths: &[Health]| Comparison::new(healths, &thresholds);
+    assert_eq!(compare(&healths).outliers, []);
+    assert_eq!(compare(&[]), Comparison { medians: vec![], outliers: vec![] });
+    healths.push(health(&[-0.9, -1.0, -1.1]));
+    let comparison = compare(&healths);
+    let lines: Vec<String> = comparison.outliers.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["layer 0: share of negative γ 1.000, median 0.000"]);
+    assert_eq!(comparison.outliers[0].generator, 4);
+    assert_eq!(comparison.median(0, Measure::Gamma), Some(f64::from(1.1f32)));
+    assert_eq!(comparison.median(0, Measure::Weight), None);
+    assert_eq!(comparison.median(1, Measure::Gamma), None);
+    // Among three nobody can be told to be the odd one.
+    assert_eq!(compare(&healths[2..]).outliers, []);
+    // NaN are no measure.
+    healths[0] = health(&[f32::NAN, f32::NAN]);
+    assert_eq!(healths[0].measure(0, Measure::Negative), None);
+    assert_eq!(compare(&healths).outliers.len(), 1);
 }

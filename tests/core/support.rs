@@ -30,6 +30,19 @@ pub(crate) fn message<T: Debug, E: Display>(result: Result<T, E>) -> String {
     text
 }
 
+/// All bytes that a reader of blocks hands over.
+pub(crate) fn gathered(
+    read: impl FnOnce(&mut dyn FnMut(&[u8]) -> film_core::Result<()>) -> film_core::Result<()>,
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let gather = &mut |block: &[u8]| {
+        bytes.extend_from_slice(block);
+        Ok(())
+    };
+    read(gather).unwrap();
+    bytes
+}
+
 /// The bytes of a safetensors file with this header and these data.
 pub(crate) fn safetensors_bytes(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()

@@ -19,7 +19,7 @@ fn generator(c: &mut Criterion) {
     }
     drop(forward);
     let mut backward = c.benchmark_group("generator_backward");
-    for batch in [1, 64, 4_096] {
+    for batch in [1, 64, 4_096, 65_536] {
         let conditioning = || random(&[batch, COND_DIM]);
         time(&mut backward, batch, conditioning, |it| {
             trained.forward(it).unwrap().sum_all().unwrap().backward().unwrap()

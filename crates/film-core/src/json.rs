@@ -1,5 +1,10 @@
 //! Reading configuration values out of JSON, with errors that name the key and the value.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -78,5 +83,31 @@ pub(crate) fn positive(key: &str, value: f64) -> Result<f64> {
         Ok(value)
     } else {
         Err(Error::config(key, "a finite number above 0", value))
+    }
+}
+
+/// What is an object in JSON. serde takes an array of a structure's fields for the structure, too.
+pub(crate) struct OfObject<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OfObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = OfObject<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> std::result::Result<OfObject<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(OfObject)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
     }
 }

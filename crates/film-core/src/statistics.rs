@@ -1,6 +1,10 @@
 //! Statistics of numbers that come in rows, gathered chunk by chunk.
 
+mod histogram;
+
 use serde::Serialize;
+
+pub use histogram::{Bin, Histogram};
 
 /// Sums over one output's values in the batch, by Welford's recurrence.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +39,8 @@ pub struct Summary {
     pub negative: Option<f64>,
     /// Standard deviation over the rows (population), mean over the H columns.
     pub spread: Option<f64>,
+    /// Standard deviation over the H columns (population) of their means over the rows.
+    pub across: Option<f64>,
     /// Number of NaN and infinite values.
     pub non_finite: u64,
 }
@@ -48,6 +54,13 @@ impl Summary {
     /// √(mean of the squares).
     pub fn rms(&self) -> Option<f64> {
         Some(self.mean?.hypot(self.std?))
+    }
+
+    /// The share of the variance that is over the rows, from 0 to 1; the rest is between the columns' means. Of γ or β
+    /// it is how much of them the conditioning decides. 0 where nothing varies.
+    pub fn dependence(&self) -> Option<f64> {
+        let (std, across) = (self.std?, self.across?);
+        Some(if std > 0.0 { 1.0 - (across / std).powi(2).min(1.0) } else { 0.0 })
     }
 }
 
@@ -89,13 +102,14 @@ impl Gatherer {
                 std: None,
                 negative: None,
                 spread: None,
+                across: None,
                 non_finite,
             };
         }
         let sum = |of: &dyn Fn(&Column) -> f64| self.columns.iter().map(of).sum::<f64>();
         let mean = sum(&|column| column.mean * column.count as f64) / count as f64;
-        let squares =
-            sum(&|column| column.squares + column.count as f64 * (column.mean - mean).powi(2));
+        let between = sum(&|column| column.count as f64 * (column.mean - mean).powi(2));
+        let squares = sum(&|column| column.squares) + between;
         let spread = sum(&|column| (column.squares / column.count.max(1) as f64).sqrt())
             / self.columns.len() as f64;
         Summary {
@@ -105,9 +119,18 @@ impl Gatherer {
             std: Some((squares / count as f64).sqrt()),
             negative: Some(self.negative as f64 / count as f64),
             spread: Some(spread),
+            across: Some((between / count as f64).sqrt()),
             non_finite,
         }
     }
+}
+
+/// The number in the middle: as many are below it as above; `None` without numbers. NaN count as greater than all.
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some(f64::midpoint(values[last / 2], values[last.div_ceil(2)]))
 }
 
 #[cfg(test)]
@@ -130,6 +153,10 @@ mod tests {
         assert!((summary.std.unwrap() - variance.sqrt()).abs() < 1e-12);
         let spread = ((8.0f64 / 3.0).sqrt() + (32.0f64 / 3.0).sqrt()) / 2.0;
         assert!((summary.spread.unwrap() - spread).abs() < 1e-12);
+        // The columns' means are 3 and 2; their variances 8/3 and 32/3.
+        assert!((summary.across.unwrap() - 0.5).abs() < 1e-12);
+        let dependence = (20.0 / 3.0) / (20.0 / 3.0 + 0.25);
+        assert!((summary.dependence().unwrap() - dependence).abs() < 1e-12);
     }
 
     #[test]
@@ -138,5 +165,12 @@ mod tests {
         gatherer.add(&[f64::NAN, 1.0, f64::INFINITY]);
         let summary = gatherer.summary();
         assert_eq!((summary.non_finite, summary.mean), (2, Some(1.0)));
+    }
+
+    #[test]
+    fn half_of_the_numbers_are_below_the_median() {
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median([]), None);
     }
 }

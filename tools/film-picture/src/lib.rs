@@ -16,7 +16,7 @@ pub mod text;
 pub use canvas::{Anchor, Area, Canvas, Drawing};
 pub use chart::{Chart, Series};
 pub use colour::{BLACK, FAINT, GREY, INK, RED, Rgb, WHITE};
-pub use png::draw as png;
+pub use png::{draw as png, pixels};
 pub use sheet::{Panel, Sheet};
 pub use svg::draw as svg;
 

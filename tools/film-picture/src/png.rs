@@ -11,7 +11,7 @@ use embedded_graphics::primitives::{Line, Primitive, PrimitiveStyle};
 use embedded_graphics::text::{Alignment, Baseline, Text, TextStyleBuilder};
 
 use crate::canvas::{Anchor, Area, Canvas, Drawing};
-use crate::colour::{BLACK, Rgb, WHITE};
+use crate::colour::{BLACK, Rgb, WHITE, colour};
 use crate::{Error, Result};
 
 /// Pixels in a unit.
@@ -36,6 +36,15 @@ pub fn draw(picture: &impl Drawing) -> Result<Vec<u8>> {
     let mut bitmap = Bitmap { width, height, pixels };
     picture.draw(&mut bitmap)?;
     encode(width, height, bitmap.pixels.as_flattened())
+}
+
+/// The bytes of a PNG file with a pixel for each value, in rows of `columns`, on the colour scale that ends at ±`limit`.
+///
+/// # Errors
+/// If it cannot be encoded.
+pub fn pixels(columns: usize, values: &[f64], limit: f64) -> Result<Vec<u8>> {
+    let colours: Vec<Rgb> = values.iter().map(|value| colour(*value, limit)).collect();
+    encode(columns, values.len() / columns.max(1), colours.as_flattened())
 }
 
 /// A PNG file of 8-bit RGB pixels.

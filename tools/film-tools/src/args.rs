@@ -2,6 +2,8 @@
 #![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
 
 mod conv;
+mod convert;
+mod diagnose;
 mod manual;
 mod settings;
 mod talk;
@@ -13,6 +15,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conv::Conv;
+pub(crate) use convert::Convert;
+pub(crate) use diagnose::Diagnose;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
@@ -55,6 +59,8 @@ pub(crate) enum Command {
     Run(Run),
     Kernel(Kernel),
     Conv(Conv),
+    Diagnose(Diagnose),
+    Convert(Convert),
     Completions(Completions),
     Man(Man),
 }
@@ -182,7 +188,7 @@ pub(crate) struct Flops {
 }
 
 /// What a command is to be run for.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Rows {
     /// Conditioning [*, cond_dim]
     #[arg(long, value_name = "FILE[:TENSOR]")]

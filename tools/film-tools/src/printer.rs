@@ -63,7 +63,7 @@ impl log::Log for Log {
     fn log(&self, record: &log::Record) {
         if self.enabled(record.metadata()) {
             let milliseconds = 1e3 * BEGUN.get_or_init(Instant::now).elapsed().as_secs_f64();
-            let text = escape(&record.args().to_string());
+            let text = sentence(record.args());
             talk(&format!("{DIM}{milliseconds:>8.1} ms  {text}{DIM:#}"));
         }
     }
@@ -99,25 +99,38 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// A line to the person at the terminal.
 pub(crate) fn say(message: impl Display) {
     if !is_quiet() {
-        talk(&escape(&message.to_string()));
+        talk(&sentence(&message));
     }
 }
 
 /// Something the person should know before trusting the result.
 pub(crate) fn warn(message: impl Display) {
     if !is_quiet() {
-        talk(&format!("{WARNING}warning:{WARNING:#} {}", escape(&message.to_string())));
+        talk(&format!("{WARNING}warning:{WARNING:#} {}", sentence(&message)));
     }
 }
 
 /// Why it did not work.
 pub(crate) fn error(error: &anyhow::Error) {
-    talk(&format!("{ERROR}error:{ERROR:#} {}", escape(&format!("{error:#}"))));
+    talk(&format!("{ERROR}error:{ERROR:#} {}", sentence(format_args!("{error:#}"))));
 }
 
 /// A closed stderr is nobody's business.
 fn talk(line: &str) {
     let _ = writeln!(AutoStream::auto(io::stderr()).lock(), "{line}");
+}
+
+/// A message that steers no terminal and fills none: a name in it may be of any length.
+fn sentence(message: impl Display) -> String {
+    const MOST: usize = 2000;
+    let text = escape(&message.to_string());
+    let count = text.chars().count();
+    if count <= MOST {
+        return text;
+    }
+    let start: String = text.chars().take(MOST / 2).collect();
+    let end: String = text.chars().skip(count - MOST / 2).collect();
+    format!("{start} … {end}")
 }
 
 /// Whether all that happened is that the reader of stdout went away.
@@ -148,11 +161,19 @@ pub(crate) fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, sentence};
 
     #[test]
     fn control_characters_become_visible() {
         assert_eq!(escape("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\nc\\u{202e}d");
         assert_eq!(escape("γ ≈ 1"), "γ ≈ 1");
+    }
+
+    #[test]
+    fn long_messages_keep_their_ends() {
+        assert_eq!(sentence("a: b"), "a: b");
+        let long = sentence(format!("file: {}: expected 1", "γ".repeat(1 << 20)));
+        assert!(long.starts_with("file: γ") && long.ends_with("γ: expected 1"), "{long}");
+        assert_eq!(long.chars().count(), 2003);
     }
 }

@@ -62,11 +62,11 @@ impl Folder {
     /// The run in a folder, as it was when it was last saved.
     pub(crate) fn resume(path: &Path) -> Result<(Self, Training)> {
         let folder = Self(path.into());
-        let record = folder.file(TRAINING);
-        let Record { settings, history } =
-            serde_json::from_value(checkpoint::read_json_object(&record)?.into())
-                .with_context(|| record.display().to_string())?;
-        let mut training = Training::new(settings).with_context(|| record.display().to_string())?;
+        let name = || folder.file(TRAINING).display().to_string();
+        let record = std::fs::read(folder.file(TRAINING))
+            .with_context(|| format!("{}: cannot open", name()))?;
+        let Record { settings, history } = serde_json::from_slice(&record).with_context(name)?;
+        let mut training = Training::new(settings).with_context(name)?;
         load_state(&folder.file(STATE), &mut training.optimizer, None)?;
         training.history = history;
         let steps = training.steps();

@@ -3,15 +3,24 @@
 //! The rules are the format's own (<https://huggingface.co/docs/safetensors>, "Format"): tensors fill the
 //! rest of the file without overlap or hole, no name stands twice, the header is at most 100 MB.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use safetensors::Dtype;
-use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 
 use super::read::{Source, zeroed};
 use crate::error::{Error, Result};
+use crate::json::OfObject;
 
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// What the format allows.
+pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// As many axes as a tensor may have in NumPy and PyTorch.
+const MAX_RANK: usize = 64;
+/// Metadata are for a few lines of text; a header full of them would take many times its size in memory.
+const MAX_METADATA: usize = 1 << 16;
 
 /// A tensor as the header describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +74,7 @@ pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
     source.read_at(&mut json, 8)?;
     let raw: RawHeader =
         serde_json::from_slice(&json).map_err(|error| malformed(&error.to_string()))?;
+    drop(json);
     let data = 8 + length;
     let tensors = raw
         .tensors
@@ -73,6 +83,17 @@ pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
         .collect::<Result<Vec<_>>>()?;
     check_layout(&tensors, data, source.bytes)?;
     Ok(Header { tensors, metadata: raw.metadata })
+}
+
+/// Whether a file of so many bytes that begins so may be a safetensors file.
+pub(super) fn may_begin(start: &[u8], file_bytes: u64) -> bool {
+    match start.split_first_chunk::<8>() {
+        Some((length, [b'{', ..])) => {
+            let length = u64::from_le_bytes(*length);
+            length <= MAX_HEADER_BYTES && length <= file_bytes - 8
+        }
+        _ => false,
+    }
 }
 
 fn malformed(problem: &str) -> Error {
@@ -134,20 +155,60 @@ fn check_layout(tensors: &[TensorInfo], data: u64, file_bytes: u64) -> Result<()
     }
 }
 
-/// One tensor's entry, as JSON has it.
+/// One tensor's entry, as JSON has it. There may be millions.
 #[derive(serde::Deserialize)]
 struct RawTensor {
-    dtype: String,
-    shape: Vec<u64>,
+    dtype: RawDtype,
+    #[serde(deserialize_with = "shape")]
+    shape: Box<[u64]>,
     data_offsets: (u64, u64),
+}
+
+/// A dtype, or its name where that is none.
+struct RawDtype(std::result::Result<Dtype, Box<str>>);
+
+impl<'de> Deserialize<'de> for RawDtype {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let dtype: std::result::Result<_, serde::de::value::Error> =
+            Dtype::deserialize((&*name).into_deserializer());
+        Ok(Self(dtype.map_err(|_| name.into())))
+    }
+}
+
+fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Box<[u64]>, D::Error> {
+    struct Sizes;
+
+    impl<'de> Visitor<'de> for Sizes {
+        type Value = Box<[u64]>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a list of sizes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(
+            self,
+            mut sizes: A,
+        ) -> std::result::Result<Box<[u64]>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(size) = sizes.next_element()? {
+                if shape.len() == MAX_RANK {
+                    let text = format!("the shape has more than {MAX_RANK} axes");
+                    return Err(A::Error::custom(text));
+                }
+                shape.push(size);
+            }
+            Ok(shape.into())
+        }
+    }
+
+    deserializer.deserialize_seq(Sizes)
 }
 
 impl RawTensor {
     fn check(self, name: String, data: u64, file: usize) -> Result<TensorInfo> {
         let says = |problem: String| malformed(&format!("tensor {name:?}: {problem}"));
-        let dtype: std::result::Result<Dtype, serde::de::value::Error> =
-            Dtype::deserialize(self.dtype.as_str().into_deserializer());
-        let dtype = dtype.map_err(|_| says(format!("unknown dtype {:?}", self.dtype)))?;
+        let dtype = self.dtype.0.map_err(|name| says(format!("unknown dtype {name:?}")))?;
         let bits = self
             .shape
             .iter()
@@ -173,6 +234,40 @@ impl RawTensor {
         let shape = shape.collect::<std::result::Result<_, _>>();
         let shape = shape.map_err(|_| says(format!("shape {:?} does not fit", self.shape)))?;
         Ok(TensorInfo { name, dtype, shape, bytes, offset, file })
+    }
+}
+
+/// A few lines of text, by key.
+struct Metadata(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Metadata, A::Error> {
+                let mut metadata = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry()? {
+                    metadata.insert(key, value);
+                    if metadata.len() > MAX_METADATA {
+                        let text = format!("it has more than {MAX_METADATA} keys");
+                        return Err(A::Error::custom(text));
+                    }
+                }
+                Ok(Metadata(metadata))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
     }
 }
 
@@ -205,11 +300,10 @@ impl<'de> Deserialize<'de> for RawHeader {
                         if std::mem::replace(&mut has_metadata, true) {
                             return Err(A::Error::custom("entry \"__metadata__\" stands twice"));
                         }
-                        let metadata: std::collections::BTreeMap<String, String> =
-                            map.next_value().map_err(in_entry)?;
+                        let Metadata(metadata) = map.next_value().map_err(in_entry)?;
                         header.metadata = metadata.into_iter().collect();
                     } else {
-                        let raw = map.next_value().map_err(in_entry)?;
+                        let OfObject(raw) = map.next_value().map_err(in_entry)?;
                         header.tensors.push((name, raw));
                     }
                 }

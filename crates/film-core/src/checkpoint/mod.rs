@@ -3,7 +3,8 @@
 //! ```text
 //! path ─ locate ─▶ files ─ header ─▶ names and shapes ─ discover ─▶ generators
 //!                                          └─ read ─▶ tensors ─ builder ─▶ VarBuilder
-//! tensors ─ save ─▶ atomic ─▶ path
+//! pickles ─ pickle ─▶ tensors
+//! tensors ─ save, shards ─▶ writer ─▶ atomic ─▶ path
 //! ```
 //!
 //! Opening reads the headers alone: 8 + N bytes a file. A tensor's bytes are read when it is asked
@@ -13,11 +14,16 @@
 
 mod atomic;
 mod builder;
+mod cast;
 mod discover;
 mod header;
+mod index;
 mod locate;
+mod pickle;
 mod read;
 mod save;
+mod shards;
+mod writer;
 
 use std::path::{Path, PathBuf};
 
@@ -28,13 +34,16 @@ use crate::error::{Error, Result};
 use read::Source;
 
 pub use atomic::AtomicFile;
+pub use cast::Cast;
 pub use discover::{
     Discovery, Encoder, FoundConv, FoundEncoder, FoundGenerator, FoundKernel, FoundMask,
     KernelSettings, NearMiss, is_below,
 };
 pub use header::TensorInfo;
+pub use pickle::{PickleCheckpoint, PickleFile, PickleOptions, PickleTensor, Skipped};
 pub use safetensors::Dtype;
-pub use save::{Layout, save, save_tensors, to_le_bytes};
+pub use save::{Layout, save, save_sharded, save_tensors, to_le_bytes};
+pub use writer::CheckpointWriter;
 
 /// One safetensors file of a checkpoint.
 #[derive(Debug)]
@@ -78,19 +87,22 @@ impl Checkpoint {
     /// error names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let located = locate::locate(path)?;
+        let located = locate::locate(path, &locate::SAFETENSORS)?;
         let mut files = Vec::with_capacity(located.files.len());
         let mut tensors: Vec<TensorInfo> = Vec::new();
         for (index, file) in located.files.iter().enumerate() {
             let source = Source::open(file)?;
             let header = header::read(&source, index).map_err(|error| error.in_file(file))?;
             log::debug!("{}: {} tensors in its header", file.display(), header.tensors.len());
-            tensors.extend(header.tensors);
+            match tensors.is_empty() {
+                true => tensors = header.tensors,
+                false => tensors.extend(header.tensors),
+            }
             files.push(CheckpointFile { source, metadata: header.metadata });
         }
         tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         if let Some(index) = &located.index {
-            index.check(&located.files, &tensors)?;
+            index.check(&tensors, |tensor| (&tensor.name, tensor.file))?;
         }
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
             let shards = [pair[0].file, pair[1].file].map(|file| files[file].path().display());
@@ -165,6 +177,25 @@ impl Checkpoint {
         Ok(flat.reshape(tensor.shape.as_slice())?)
     }
 
+    /// Hands the tensor's bytes to `each` as they are stored, a MiB at a time.
+    ///
+    /// # Errors
+    /// If the file changed under us, or `each` returns an error.
+    pub fn blocks(
+        &self,
+        tensor: &TensorInfo,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        const BLOCK: u64 = 1 << 20;
+        let mut block = vec![0; tensor.bytes.min(BLOCK) as usize];
+        for start in (0..tensor.bytes).step_by(BLOCK as usize) {
+            let block = &mut block[..(tensor.bytes - start).min(BLOCK) as usize];
+            self.files[tensor.file].source.read_at(block, tensor.offset + start)?;
+            each(block)?;
+        }
+        Ok(())
+    }
+
     /// Reads some of a tensor's elements, in row-major order and in its stored dtype.
     ///
     /// # Shapes
@@ -185,13 +216,15 @@ impl Checkpoint {
     }
 }
 
-/// Reads a file that holds a JSON object.
+/// The largest config.json that is read. In memory a value takes up to 16 times its text.
+const MAX_JSON_BYTES: u64 = 16 << 20;
+
+/// Reads a file that holds a JSON object of at most 16 MiB.
 ///
 /// # Errors
 /// If it cannot be read, or holds something else; the error names the file.
 pub fn read_json_object(path: &Path) -> Result<Map<String, Value>> {
-    let source = Source::open(path)?;
-    let bytes = source.read_all()?;
+    let bytes = Source::open(path)?.read_at_most(MAX_JSON_BYTES)?;
     serde_json::from_slice::<Map<String, Value>>(&bytes)
         .map_err(|error| Error::Format(format!("not a JSON object: {error}")).in_file(path))
 }

@@ -56,10 +56,15 @@ impl Source {
         Ok(Self { path: path.into(), bytes, file, read: Read::default() })
     }
 
+    /// The file, for a reader that wants to move in it.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Fills `buffer` from `offset` on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let begun = log_enabled!(log::Level::Debug).then(Instant::now);
-        let result = read_exact_at(&self.file, buffer, offset);
+        let result = fill(buffer, offset, |buffer, offset| read_at(&self.file, buffer, offset));
         if let Some(begun) = begun {
             let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.read.bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
@@ -78,23 +83,26 @@ impl Source {
         })
     }
 
-    /// The whole content.
-    pub(crate) fn read_all(&self) -> Result<Vec<u8>> {
+    /// The whole content, of at most `most` bytes.
+    pub(crate) fn read_at_most(&self, most: u64) -> Result<Vec<u8>> {
+        if self.bytes > most {
+            let text = format!("expected at most {most} bytes, found {}", self.bytes);
+            return Err(Error::Format(text).in_file(&self.path));
+        }
         let mut bytes = zeroed(self.bytes)?;
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 }
 
-#[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+/// Fills `buffer` from `offset` on by `read_at`, which may give less than it is asked for, or be interrupted.
+fn fill(
+    mut buffer: &mut [u8],
+    mut offset: u64,
+    mut read_at: impl FnMut(&mut [u8], u64) -> std::io::Result<usize>,
+) -> std::io::Result<()> {
     while !buffer.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset) {
+        match read_at(buffer, offset) {
             Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 buffer = &mut buffer[read..];
@@ -105,6 +113,16 @@ fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io
         }
     }
     Ok(())
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
 /// A buffer of `bytes` zeros, or an error where there is no memory for it.
@@ -167,4 +185,44 @@ fn decode<const N: usize, T: WithDType>(
         values.extend(numbers.iter().map(|&bytes| from_le_bytes(bytes)));
     }
     Ok(Tensor::from_vec(values, count, &Device::Cpu)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::fill;
+
+    #[test]
+    fn short_and_interrupted_reads_lose_nothing() {
+        let content: Vec<u8> = (0..100).collect();
+        let mut calls = 0;
+        let mut buffer = [0; 60];
+        let filled = fill(&mut buffer, 30, |buffer, offset| {
+            calls += 1;
+            if calls % 3 == 0 {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let (offset, count) = (offset as usize, buffer.len().min(7));
+            buffer[..count].copy_from_slice(&content[offset..offset + count]);
+            Ok(count)
+        });
+        filled.unwrap();
+        assert_eq!(buffer, content[30..90]);
+    }
+
+    #[test]
+    fn what_ends_or_fails_is_an_error() {
+        for (answer, expected) in [
+            (Ok(0), ErrorKind::UnexpectedEof),
+            (Err(ErrorKind::PermissionDenied), ErrorKind::PermissionDenied),
+        ] {
+            let mut left = 2;
+            let filled = fill(&mut [0; 60], 0, |_, _| {
+                left -= 1;
+                if left > 0 { Ok(50) } else { answer.map_err(Into::into) }
+            });
+            assert_eq!(filled.unwrap_err().kind(), expected);
+        }
+    }
 }

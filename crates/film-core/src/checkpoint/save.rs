@@ -7,8 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use serde::Serialize;
 
-use super::atomic::AtomicFile;
-use super::locate::{CONFIG, WEIGHTS};
+use super::header::MAX_HEADER_BYTES;
+use super::locate::CONFIG;
+use super::shards::Entry;
+use super::writer::CheckpointWriter;
 use crate::error::{Error, Result};
 
 /// The header of a safetensors file to be, and where each tensor's bytes go.
@@ -33,7 +35,7 @@ impl Layout {
     /// Lays out tensors of these names, dtypes and shapes.
     ///
     /// # Errors
-    /// If a name stands twice, or sizes overflow.
+    /// If a name stands twice, names are too long for the format, or sizes overflow.
     pub fn new(tensors: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>) -> Result<Self> {
         let mut tensors: Vec<_> = tensors.into_iter().collect();
         tensors.sort_by(|(a, a_dtype, _), (b, b_dtype, _)| {
@@ -45,14 +47,9 @@ impl Layout {
         let mut end = 0u64;
         for (name, dtype, shape) in tensors {
             let start = end;
-            let bits = shape
-                .iter()
-                .try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size as u64));
-            end = bits.and_then(|bits| start.checked_add(bits / 8)).ok_or_else(|| {
-                Error::Overflow {
-                    what: format!("{name}: the size"),
-                    detail: format!("shape {shape:?} of {dtype}"),
-                }
+            end = start.checked_add(stored_bytes(&name, dtype, &shape)?).ok_or_else(|| {
+                let detail = format!("shape {shape:?} of {dtype}");
+                Error::Overflow { what: format!("{name}: the end"), detail }
             })?;
             let entry = serde_json::json!({"dtype": dtype.to_string(), "shape": shape, "data_offsets": [start, end]});
             let place = Place { dtype, offset: start, bytes: end - start };
@@ -65,6 +62,10 @@ impl Layout {
         let mut text = serde_json::Value::Object(json).to_string();
         // The data begins at a multiple of 8, as loaders that map the file want it.
         text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+        if text.len() as u64 > MAX_HEADER_BYTES {
+            let text = format!("{} bytes of names are too many for a safetensors file", text.len());
+            return Err(Error::Format(text));
+        }
         let header = [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
         for place in places.values_mut() {
             place.offset += header.len() as u64;
@@ -93,36 +94,60 @@ impl Layout {
     }
 }
 
+/// What a tensor takes in a file.
+pub(super) fn stored_bytes(name: &str, dtype: Dtype, shape: &[usize]) -> Result<u64> {
+    let bits =
+        shape.iter().try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size as u64));
+    bits.map(|bits| bits / 8).ok_or_else(|| {
+        let detail = format!("shape {shape:?} of {dtype}");
+        Error::Overflow { what: format!("{name}: the size"), detail }
+    })
+}
+
 /// Writes `directory`/config.json and `directory`/model.safetensors.
 ///
-/// Both are complete and flushed in temporary files before either is renamed into place: the weights first,
-/// then config.json. Two renames are two steps. Should the system refuse the second, or stop between them,
-/// the new weights stand beside the config.json that was there before, or beside none.
+/// Both are complete and flushed in temporary files before either is renamed into place: config.json first,
+/// then the weights. Two renames are two steps. Should the system refuse the second, or stop between them,
+/// the new config.json stands beside the weights that were there before, or beside none.
 ///
 /// # Shapes
 /// tensors of any shape, by their checkpoint names
 ///
 /// # Errors
-/// If `directory` is something else, one of the two exists and `overwrite` is false, or the system cannot
-/// write; then neither changes. If the second rename fails, see above; the error names config.json.
+/// If `directory` is something else or holds one of the two, or another checkpoint's shards or index, and
+/// `overwrite` is false, or the system cannot write; then neither changes. If the second rename fails, see above.
 pub fn save<'a>(
     directory: &Path,
     config: &impl Serialize,
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
     overwrite: bool,
 ) -> Result<()> {
+    save_sharded(directory, config, tensors, u64::MAX, overwrite)
+}
+
+/// Writes `directory`/config.json and the weights, in several files with an index if one would be larger
+/// than `max_shard_bytes`: see [`CheckpointWriter`].
+///
+/// # Shapes
+/// tensors of any shape, by their checkpoint names
+///
+/// # Errors
+/// Those of [`save`].
+pub fn save_sharded<'a>(
+    directory: &Path,
+    config: &impl Serialize,
+    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+    max_shard_bytes: u64,
+    overwrite: bool,
+) -> Result<()> {
     let mut json = serde_json::to_string_pretty(config)
         .map_err(|error| Error::Format(error.to_string()).in_file(&directory.join(CONFIG)))?;
     json.push('\n');
-    if directory.exists() && !directory.is_dir() {
-        return Err(Error::Format("is not a directory".into()).in_file(directory));
-    }
-    std::fs::create_dir_all(directory).map_err(|error| Error::io("create", directory, error))?;
-    let mut config_file = AtomicFile::create(&directory.join(CONFIG), overwrite)?;
-    config_file.write(json.as_bytes())?;
-    let weights = stage(&directory.join(WEIGHTS), tensors, overwrite)?;
-    weights.commit()?;
-    config_file.commit()
+    let tensors: BTreeMap<&str, &Tensor> = tensors.into_iter().collect();
+    let (config, limit) = (Some(json.as_bytes()), Some(max_shard_bytes));
+    let writer =
+        CheckpointWriter::directory(directory, config, entries(&tensors), limit, overwrite)?;
+    fill(writer, &tensors)
 }
 
 /// Writes one safetensors file, which appears whole or not at all.
@@ -137,29 +162,23 @@ pub fn save_tensors<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
     overwrite: bool,
 ) -> Result<()> {
-    stage(path, tensors, overwrite)?.commit()
+    let tensors: BTreeMap<&str, &Tensor> = tensors.into_iter().collect();
+    fill(CheckpointWriter::file(path, entries(&tensors), overwrite)?, &tensors)
 }
 
-/// The file with its tensors, not yet in place.
-fn stage<'a>(
-    path: &Path,
-    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
-    overwrite: bool,
-) -> Result<AtomicFile> {
-    let tensors: BTreeMap<&str, &Tensor> = tensors.into_iter().collect();
-    let layout = Layout::new(
-        tensors
-            .iter()
-            .map(|(name, tensor)| ((*name).into(), tensor.dtype().into(), tensor.dims().into())),
-    )?;
-    let mut file = AtomicFile::create(path, overwrite)?;
-    file.write(layout.header())?;
+fn entries(tensors: &BTreeMap<&str, &Tensor>) -> Vec<Entry> {
+    let entry = |(name, tensor): (&&str, &&Tensor)| {
+        ((*name).into(), tensor.dtype().into(), tensor.dims().into())
+    };
+    tensors.iter().map(entry).collect()
+}
+
+/// Writes the tensors and puts the files in place.
+fn fill(mut writer: CheckpointWriter, tensors: &BTreeMap<&str, &Tensor>) -> Result<()> {
     for (name, tensor) in tensors {
-        if let Some((offset, _)) = layout.place(name) {
-            file.write_at(&to_le_bytes(tensor)?, offset)?;
-        }
+        writer.write(name, 0, &to_le_bytes(tensor)?)?;
     }
-    Ok(file)
+    writer.commit().map(drop)
 }
 
 /// A tensor's elements in row-major order, as safetensors stores them.

@@ -128,7 +128,9 @@ impl CustomOp2 for Depthwise {
             let op = Self { sizes: self.sizes.clone(), kind, algorithm: self.algorithm };
             gradient.apply_op2(second, op)
         };
-        Ok((Some(sum(Kind::SignalGradient, kernel)?), Some(sum(Kind::KernelGradient, signal)?)))
+        let in_signal = signal.track_op().then(|| sum(Kind::SignalGradient, kernel)).transpose()?;
+        let in_kernel = kernel.track_op().then(|| sum(Kind::KernelGradient, signal)).transpose()?;
+        Ok((in_signal, in_kernel))
     }
 }
 

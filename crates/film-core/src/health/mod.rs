@@ -3,6 +3,7 @@
 //! ```text
 //! conditioning, films ─ outputs ─▶ statistics of γ and β ┐
 //! generator ─ weights ─▶ distances from where it started ┴▶ Health ─ finding, by thresholds ─▶ findings
+//! several Health ─ comparison ─▶ medians, and what stands out
 //! ```
 //!
 //! Measuring takes one copy to the host for the conditioning and for each layer and weight, so it may be done every few
@@ -24,6 +25,7 @@
 //! # Ok::<(), film_core::Error>(())
 //! ```
 
+mod comparison;
 mod finding;
 mod outputs;
 mod weights;
@@ -36,9 +38,10 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::generator::KernelFilmGenerator;
 
+pub use comparison::{Comparison, Measure, Outlier};
 pub use finding::{Finding, Thresholds};
 pub use outputs::{Conditioning, Modulation, Observer, Outputs};
-pub use weights::{Distance, NonFinite, Part, Weights};
+pub use weights::{Distance, NonFinite, Norm, Part, Weights};
 
 /// What is known of a generator's health. As text it is a line for the conditioning and one for each layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]

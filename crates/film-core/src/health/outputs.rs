@@ -10,7 +10,7 @@ use super::{decimals, numbers};
 use crate::config::KernelFilmConfig;
 use crate::error::{Error, Result};
 use crate::film::Film;
-use crate::statistics::{Gatherer, Summary};
+use crate::statistics::{Gatherer, Histogram, Summary};
 
 /// Gathers what a generator gives, in as many chunks as there are.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct Observer {
     dead: u64,
     /// γ and β of each layer.
     layers: Vec<[Gatherer; 2]>,
+    histograms: Vec<[Histogram; 2]>,
 }
 
 /// What a generator was given and gave.
@@ -65,6 +66,7 @@ impl Observer {
             layers: (0..config.num_film_layers)
                 .map(|_| [(); 2].map(|()| Gatherer::new(config.kernel_hidden_dim)))
                 .collect(),
+            histograms: vec![Default::default(); config.num_film_layers],
         }
     }
 
@@ -98,12 +100,21 @@ impl Observer {
             self.dead += u64::from(vector.iter().all(|value| *value == 0.0));
         }
         self.conditioning.add(&conditioning);
-        for ([gamma, beta], values) in self.layers.iter_mut().zip(pairs) {
+        for ((gatherers, histograms), values) in
+            self.layers.iter_mut().zip(&mut self.histograms).zip(pairs)
+        {
             let (gammas, betas) = values.split_at(values.len() / 2);
-            gamma.add(gammas);
-            beta.add(betas);
+            for (part, values) in [gammas, betas].into_iter().enumerate() {
+                gatherers[part].add(values);
+                histograms[part].add(values);
+            }
         }
         Ok(())
+    }
+
+    /// How often which γ and β occurred so far, layer by layer.
+    pub fn histograms(&self) -> &[[Histogram; 2]] {
+        &self.histograms
     }
 
     /// The statistics so far.

@@ -210,12 +210,12 @@ impl CustomOp2 for Fused {
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let tensors = [x.clone(), joint.clone(), gradient.contiguous()?];
-        let [in_x, in_joint] = with_slices(&tensors, |slices| {
+        let (in_x, in_joint) = with_slices(&tensors, |slices| {
             let parts = self.sizes.parts().map(|(start, len)| &slices[1][start..start + len]);
-            Ok(gradients(self, slices[0], &parts, slices[2]))
+            Ok(gradients(self, (slices[0], x.track_op()), &parts, slices[2]))
         })?;
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
-        Ok((Some(tensor(in_x, x)?), Some(tensor(in_joint, joint)?)))
+        Ok((in_x.map(|in_x| tensor(in_x, x)).transpose()?, Some(tensor(in_joint, joint)?)))
     }
 }
 

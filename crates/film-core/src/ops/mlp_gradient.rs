@@ -3,44 +3,50 @@
 use pulp::{Simd, WithSimd};
 
 use super::mlp::{Fused, Packed, Sizes};
-use super::threads;
 use super::vector::{Aligned, Layer, Rows, TILE, add_outer, add_rows, gelu, gelu_slope, lanes};
+use super::{threads, zeros};
 
 /// Rows whose sums are taken one after the other: fixed, so that threads change no bit.
 const CHUNK: usize = 256;
 /// Chunks whose sums are kept at a time.
 const KEPT: usize = 16;
 
-/// The gradients of a loss in x and in the four tensors, one after the other.
+/// The gradients of a loss in x, where it is wanted, and in the four tensors, one after the other.
 ///
 /// # Shapes
 /// x `[N, in]`, gradient `[N, out]`
 pub(super) fn gradients(
     operation: &Fused,
-    x: &[f32],
+    (x, wanted): (&[f32], bool),
     tensors: &[&[f32]],
     gradient: &[f32],
-) -> [Vec<f32>; 2] {
+) -> (Option<Vec<f32>>, Vec<f32>) {
     let (sizes, arch) = (operation.sizes, operation.arch);
     let Sizes { inputs, hidden, outputs } = sizes;
     let packed = operation.packed(tensors);
-    let mut to_inputs = Layer::new(hidden, inputs, lanes(arch));
+    let to_inputs = wanted.then(|| {
+        let mut layer = Layer::new(hidden, inputs, lanes(arch));
+        layer.pack_transposed(tensors[0], None);
+        layer
+    });
     let mut to_hidden = Layer::new(outputs, hidden, lanes(arch));
-    to_inputs.pack_transposed(tensors[0], None);
     to_hidden.pack_transposed(tensors[2], None);
-    let mut in_x = vec![0.0; x.len()];
+    let mut in_x = wanted.then(|| zeros(x.len()));
     let mut total = Sums::new(sizes, lanes(arch));
     let chunks = x.chunks(CHUNK * inputs).zip(gradient.chunks(CHUNK * outputs));
-    let mut chunks: Vec<_> = chunks.zip(in_x.chunks_mut(CHUNK * inputs)).collect();
+    let mut in_chunks = in_x.iter_mut().flat_map(|in_x| in_x.chunks_mut(CHUNK * inputs));
+    let mut chunks: Vec<_> =
+        chunks.map(|(x, gradient)| (x, gradient, in_chunks.next().unwrap_or_default())).collect();
     for chunks in chunks.chunks_mut(KEPT) {
-        let cost = 3 * chunks.len() * CHUNK * (inputs + outputs) * hidden;
+        let rows: usize = chunks.iter().map(|(_, gradient, _)| gradient.len() / outputs).sum();
+        let cost = 3 * rows * (inputs + outputs) * hidden;
         let tasks = chunks.iter_mut().collect();
-        let sums = threads::map(cost, tasks, |((x, gradient), in_x)| {
+        let sums = threads::map(cost, tasks, |(x, gradient, in_x)| {
             let mut sums = Sums::new(sizes, lanes(arch));
             arch.dispatch(Chunk {
                 sizes,
                 packed: &packed,
-                to_inputs: &to_inputs,
+                to_inputs: to_inputs.as_ref(),
                 to_hidden: &to_hidden,
                 x,
                 gradient,
@@ -51,7 +57,7 @@ pub(super) fn gradients(
         });
         sums.iter().for_each(|sums| total.add(sums));
     }
-    [in_x, total.joint(sizes)]
+    (in_x, total.joint(sizes))
 }
 
 /// Sums of the gradients in weight, bias, weight and bias; the weights' in rows of whole vectors.
@@ -73,10 +79,13 @@ impl Sums {
     /// One after the other, without what the rows are filled up with.
     fn joint(self, Sizes { inputs, hidden, outputs }: Sizes) -> Vec<f32> {
         let widths = [(hidden, inputs), (1, hidden), (outputs, hidden), (1, outputs)];
-        let parts = self.0.iter().zip(widths).flat_map(|(sums, (rows, width))| {
-            sums.chunks_exact(sums.len() / rows).flat_map(move |row| &row[..width])
-        });
-        parts.copied().collect()
+        let mut joint = Vec::with_capacity(widths.iter().map(|(rows, width)| rows * width).sum());
+        for (sums, (rows, width)) in self.0.iter().zip(widths) {
+            for row in sums.chunks_exact(sums.len() / rows) {
+                joint.extend_from_slice(&row[..width]);
+            }
+        }
+        joint
     }
 }
 
@@ -84,7 +93,7 @@ impl Sums {
 struct Chunk<'a> {
     sizes: Sizes,
     packed: &'a Packed,
-    to_inputs: &'a Layer,
+    to_inputs: Option<&'a Layer>,
     to_hidden: &'a Layer,
     x: &'a [f32],
     gradient: &'a [f32],
@@ -97,14 +106,15 @@ impl WithSimd for Chunk<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Sizes { inputs, outputs, .. } = self.sizes;
+        let Sizes { inputs, hidden: units, outputs } = self.sizes;
         let Sums([weight, bias, out_weight, out_bias]) = self.sums;
         let width = self.packed.first.columns();
-        let columns = self.to_inputs.columns();
+        let columns = weight.len() / units;
         let mut padded = Aligned::zeros(TILE * columns);
         let [mut phases, mut hidden, mut back] = [(); 3].map(|()| Aligned::zeros(TILE * width));
         let tiles = self.x.chunks(TILE * inputs).zip(self.gradient.chunks(TILE * outputs));
-        for ((x, gradient), in_x) in tiles.zip(self.in_x.chunks_mut(TILE * inputs)) {
+        let mut in_x = self.in_x.chunks_mut(TILE * inputs);
+        for (x, gradient) in tiles {
             let count = x.len() / inputs;
             let padded = &mut padded.as_mut()[..count * columns];
             for (padded, x) in padded.chunks_exact_mut(columns).zip(x.chunks_exact(inputs)) {
@@ -125,7 +135,9 @@ impl WithSimd for Chunk<'_> {
             let left = Rows { values: back, stride: width };
             add_outer(simd, left, x, weight);
             add_rows(left, bias);
-            self.to_inputs.apply(simd, left, in_x, inputs);
+            if let Some((layer, in_x)) = self.to_inputs.zip(in_x.next()) {
+                layer.apply(simd, left, in_x, inputs);
+            }
         }
     }
 }

@@ -109,9 +109,12 @@ impl CustomOp3 for Shortcut {
         let factors = shortcut.reshape((1, channels, 1))?;
         let [x_blocks, g_blocks] = [x, gradient].map(|tensor| tensor.reshape(blocks));
         let (x_blocks, g_blocks) = (x_blocks?, g_blocks?);
-        let in_x = g_blocks.broadcast_mul(&factors)?.reshape(x.shape())?;
+        let in_x = match x.track_op() {
+            true => Some(g_blocks.broadcast_mul(&factors)?.reshape(x.shape())?),
+            false => None,
+        };
         let in_shortcut = (x_blocks * g_blocks)?.sum((0, 2))?;
-        Ok((Some(gradient.clone()), Some(in_x), Some(in_shortcut)))
+        Ok((Some(gradient.clone()), in_x, Some(in_shortcut)))
     }
 }
 

@@ -112,14 +112,19 @@ impl Windows {
         );
     }
 
-    /// The gradients in kernel and windows.
-    fn backward(&self, kernel: &[f32], windows: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
-        let (points, channels) = (self.points(), self.channels(windows));
+    /// The gradient in the kernel.
+    fn in_kernel(&self, windows: &[f32], gradient: &[f32]) -> Vec<f32> {
         let mut in_kernel = gradient.to_vec();
         self.forward(&mut in_kernel, windows);
+        in_kernel
+    }
+
+    /// The gradient in the windows.
+    fn in_windows(&self, kernel: &[f32], windows: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let (points, channels) = (self.points(), self.channels(windows));
         let mut in_windows = vec![0.0; windows.len()];
         if kernel.is_empty() {
-            return [in_kernel, in_windows];
+            return in_windows;
         }
         let sample = points * channels;
         let samples = kernel.chunks_exact(sample).zip(gradient.chunks_exact(sample)).collect();
@@ -143,7 +148,7 @@ impl Windows {
         for sums in sums {
             in_windows.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
-        [in_kernel, in_windows]
+        in_windows
     }
 }
 
@@ -176,10 +181,18 @@ impl CustomOp2 for Windows {
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let tensors = [kernel.clone(), windows.clone(), gradient.contiguous()?];
-        let [in_kernel, in_windows] =
-            with_slices(&tensors, |slices| Ok(self.backward(slices[0], slices[1], slices[2])))?;
-        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
-        Ok((Some(tensor(in_kernel, kernel)?), Some(tensor(in_windows, windows)?)))
+        with_slices(&tensors, |slices| {
+            let of = |like: &Tensor, gradient: &dyn Fn() -> Vec<f32>| {
+                let gradient = like.track_op().then(gradient);
+                gradient
+                    .map(|values| Tensor::from_vec(values, like.shape(), &Device::Cpu))
+                    .transpose()
+            };
+            let in_kernel = of(kernel, &|| self.in_kernel(slices[1], slices[2]))?;
+            let in_windows = of(windows, &|| self.in_windows(slices[0], slices[1], slices[2]))?;
+            Ok((in_kernel, in_windows))
+        })
+        .map_err(Into::into)
     }
 }
 

@@ -149,7 +149,7 @@ impl Sums {
         }
         for ((weight, bias), width) in self.layers.into_iter().zip(&sizes.widths) {
             let columns = weight.len() / bias.len();
-            joint.extend(weight.chunks_exact(columns).flat_map(|row| &row[..*width]));
+            weight.chunks_exact(columns).for_each(|row| joint.extend_from_slice(&row[..*width]));
             if sizes.biases {
                 joint.extend(bias);
             }

@@ -2,12 +2,15 @@
 
 mod completions;
 mod conv;
+mod convert;
+mod diagnose;
 mod flops;
 mod init;
 mod inspect;
 mod kernel;
 mod man;
 mod run;
+mod select;
 mod settings;
 
 use std::io::Write;
@@ -15,7 +18,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use film_core::checkpoint::{Checkpoint, Discovery, FoundGenerator, FoundKernel, read_json_object};
+use film_core::checkpoint::{
+    Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, is_below, read_json_object,
+};
 use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
@@ -48,6 +53,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Kernel(args) => kernel::run(&args),
         Command::Conv(args) => conv::run(&args),
+        Command::Diagnose(args) => diagnose::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }
@@ -206,6 +213,14 @@ fn open(path: &Path) -> Result<Checkpoint> {
 /// What a checkpoint holds; errors name it.
 fn discover(checkpoint: &Checkpoint) -> Result<Discovery> {
     Ok(checkpoint.discover().map_err(|error| error.in_file(checkpoint.path()))?)
+}
+
+/// Says of what looks like a generator at `prefix` or below it, and is none, that it is left out.
+fn warn_of_near_misses(discovery: &Discovery, prefix: Option<&str>) {
+    let below = |miss: &&NearMiss| prefix.is_none_or(|prefix| is_below(&miss.prefix, prefix));
+    for miss in discovery.near_misses().iter().filter(below) {
+        printer::warn(format!("left out what is no FiLM generator: {}", miss.why));
+    }
 }
 
 /// Says of a selection that failed which file it was made in and how to choose.

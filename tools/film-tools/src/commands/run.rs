@@ -6,16 +6,17 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 use film_core::KernelFilmConfig;
-use film_core::checkpoint::{NearMiss, is_below};
 use film_core::statistics::{Gatherer, Summary};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, device, discover, generator_config, selection, title};
+use super::{
+    SCHEMA_VERSION, device, discover, generator_config, selection, title, warn_of_near_misses,
+};
 use crate::args::Run;
 use crate::chain::{Chain, Place};
 use crate::input::Input;
 use crate::output::{
-    Align, CHUNK_BYTES, Entry, Format, Progress, Table, Target, TensorWriter, number, significant,
+    Align, Entry, Format, Progress, Table, Target, TensorWriter, number, significant,
 };
 use crate::printer::{self, DIM};
 
@@ -99,10 +100,7 @@ fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
         Chain::load(&checkpoint, &discovery, found, config, registers, place)
     };
     if args.all {
-        let below = |miss: &&NearMiss| prefix.is_none_or(|prefix| is_below(&miss.prefix, prefix));
-        for miss in discovery.near_misses().iter().filter(below) {
-            printer::warn(format!("left out what is no FiLM generator: {}", miss.why));
-        }
+        warn_of_near_misses(&discovery, prefix);
     }
     chosen
         .into_iter()
@@ -135,12 +133,9 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
         let width = chain.config.kernel_hidden_dim;
         let mut layers =
             vec![[Gatherer::new(width), Gatherer::new(width)]; chain.config.num_film_layers];
-        let row = row_bytes(&chain.config, input.shape[batch.len()..].iter().product());
-        let chunk = args.chunk.unwrap_or((CHUNK_BYTES / row).max(1));
-        check_memory(chunk.min(rows), row)?;
-        for start in (0..rows).step_by(chunk) {
-            let end = rows.min(start.saturating_add(chunk));
-            let films = chain.films(input, start..end, place)?;
+        for rows in chain.chunks(input, args.chunk)? {
+            let conditioning = chain.conditioning(input, rows.clone(), place)?;
+            let films = chain.generator.films(&conditioning)?;
             for (layer, (film, gatherers)) in films.iter().zip(&mut layers).enumerate() {
                 for ((which, values), gatherer) in
                     [("gamma", &film.gamma), ("beta", &film.beta)].into_iter().zip(gatherers)
@@ -150,13 +145,13 @@ fn compute(args: &Run, chains: &[Chain], input: &Input, place: &Place) -> Result
                     if let Some(writer) = &mut writer {
                         writer.write(
                             &output_name(args, chain, which, layer),
-                            start * width,
+                            rows.start * width,
                             &flat,
                         )?;
                     }
                 }
             }
-            progress.advance(end - start);
+            progress.advance(rows.len());
         }
         parts.push(part(chain, &layers));
     }
@@ -213,22 +208,6 @@ fn entries(args: &Run, chains: &[Chain], batch: &[usize]) -> Vec<Entry> {
     entries
 }
 
-/// What a row takes from the input's `numbers` on, all counted in float64 as the statistics have them.
-fn row_bytes(config: &KernelFilmConfig, numbers: usize) -> usize {
-    let out_dim = config.out_dim().unwrap_or(usize::MAX / 16);
-    let numbers = [numbers, config.cond_dim, config.film_hidden_dim, out_dim, out_dim];
-    numbers.iter().fold(0usize, |sum, size| sum.saturating_add(size.saturating_mul(8))).max(1)
-}
-
-/// An error where a chunk could not be held in memory.
-fn check_memory(rows: usize, row: usize) -> Result<()> {
-    let bytes = rows.saturating_mul(row);
-    if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
-        bail!("--chunk: not enough memory for {rows} rows of {row} bytes at once");
-    }
-    Ok(())
-}
-
 fn print(report: &Report) -> Result<()> {
     let mut out = printer::stdout();
     for part in &report.generators {
@@ -279,16 +258,4 @@ fn table(part: &Part) -> Table<8> {
         }
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{KernelFilmConfig, row_bytes};
-
-    #[test]
-    fn a_row_of_registers_counts() {
-        let config = KernelFilmConfig::new(64, 1, 1).with_film_hidden_dim(4);
-        assert_eq!(row_bytes(&config, 64), 8 * (64 + 64 + 4 + 2 + 2));
-        assert_eq!(row_bytes(&config, 4096 * 64), 8 * (4096 * 64 + 64 + 4 + 2 + 2));
-    }
 }

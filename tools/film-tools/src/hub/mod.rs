@@ -44,7 +44,8 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let download = DOWNLOAD.load(Ordering::Relaxed);
     let reference = path.to_str().and_then(Reference::parse);
     let reference = match reference {
-        Some(reference) if !path.exists() => reference,
+        // What may not be looked at is a path all the same.
+        Some(reference) if matches!(path.try_exists(), Ok(false)) => reference,
         _ if download => {
             let text = "--download: expected CHECKPOINT as org/name or org/name@revision";
             return Err(Usage(format!("{text}, found {}", path.display())).into());

@@ -1,7 +1,6 @@
 //! Tensors as NumPy arrays in a zip archive, as `numpy.savez` lays them out.
 
-use std::fs::File;
-use std::io::Write;
+use std::io::{self, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result};
 use film_core::checkpoint::Dtype;
@@ -10,8 +9,8 @@ use zip::write::SimpleFileOptions;
 
 use super::tensors::Stored;
 
-pub(crate) fn write(file: &mut File, stored: &mut Stored) -> Result<()> {
-    let mut archive = zip::ZipWriter::new(file);
+pub(crate) fn write(file: &mut (impl Write + Seek), stored: &mut Stored) -> Result<()> {
+    let mut archive = zip::ZipWriter::new(Latch { file, failed: false });
     // No compression and no clock: the same numbers give the same bytes.
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for entry in stored.entries.clone() {
@@ -37,6 +36,35 @@ pub(crate) fn write(file: &mut File, stored: &mut Stored) -> Result<()> {
     }
     archive.finish().context("cannot write the archive")?;
     Ok(())
+}
+
+/// A file that fails once. An archive that is let go after an error tries to end itself all the same, and prints what
+/// comes of it: that is to be nothing.
+struct Latch<'a, W> {
+    file: &'a mut W,
+    failed: bool,
+}
+
+impl<W: Write> Write for Latch<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed {
+            return Ok(bytes.len());
+        }
+        let written = self.file.write(bytes);
+        self.failed =
+            written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl<W: Seek> Seek for Latch<'_, W> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 /// The header of a .npy file (NEP 1), padded so that the data begins at a multiple of 64.

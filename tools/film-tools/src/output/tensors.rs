@@ -124,14 +124,17 @@ impl TensorWriter {
                 out.flush()?;
             }
             (Some((mut file, Format::Json)), Some(stored)) => {
+                let name = file.destination().display().to_string();
                 let mut out = std::io::BufWriter::new(file.file_mut());
-                json::write(&mut out, stored)?;
-                out.flush()?;
+                json::write(&mut out, stored)
+                    .and_then(|()| Ok(out.flush()?))
+                    .with_context(|| name)?;
                 drop(out);
                 file.commit()?;
             }
             (Some((mut file, _)), Some(stored)) => {
-                npz::write(file.file_mut(), stored)?;
+                let name = file.destination().display().to_string();
+                npz::write(file.file_mut(), stored).with_context(|| name)?;
                 file.commit()?;
             }
             (Some((file, _)), None) => file.commit()?,

@@ -11,6 +11,7 @@ use film_core::checkpoint::{
     Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, TensorInfo, is_below,
 };
 
+use super::select::Select;
 use super::{discover, selection};
 use crate::args::Inspect;
 use crate::printer;
@@ -50,17 +51,16 @@ fn select<'a>(
     checkpoint: &'a Checkpoint,
     discovery: &'a Discovery,
 ) -> Result<Shown<'a>> {
-    let glob = args.filter.as_deref().map(glob::Pattern::new).transpose();
-    let glob = glob.map_err(|error| super::Usage(format!("--filter: {error}")))?;
+    let filter = Select::parse("--filter", args.filter.as_deref())?;
     let inside = |name: &str| args.prefix.as_deref().is_none_or(|prefix| is_below(name, prefix));
     let wanted = |tensor: &&TensorInfo| {
-        inside(&tensor.name) && glob.as_ref().is_none_or(|glob| glob.matches(&tensor.name))
+        inside(&tensor.name) && filter.as_ref().is_none_or(|filter| filter.matches(&tensor.name))
     };
     let tensors: Vec<_> = checkpoint.tensors().iter().filter(wanted).collect();
     if tensors.is_empty() && !checkpoint.tensors().is_empty() {
-        let text = match (&args.prefix, &args.filter) {
+        let text = match (&args.prefix, &filter) {
             (Some(prefix), None) => format!("no tensor stands at --prefix {prefix} or below it"),
-            (None, Some(glob)) => format!("no tensor's name matches --filter {glob}"),
+            (None, Some(filter)) => filter.missed(),
             _ => "no tensor fits both --prefix and --filter".into(),
         };
         return Err(selection(Error::Selection(text), checkpoint));

@@ -1,21 +1,44 @@
 //! Files that appear whole or not at all.
 
+mod temporary;
+
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
 use crate::error::{Error, Result};
 
 /// A file being written beside its destination, which takes its place on [`commit`](Self::commit).
 ///
-/// Dropped before that, it vanishes and the destination stays as it was.
+/// Dropped before that, it vanishes and the destination stays as it was. If the process is killed before that, the
+/// destination stays too; what was written goes when the next such file is made in that directory.
 #[derive(Debug)]
 pub struct AtomicFile {
     destination: PathBuf,
     overwrite: bool,
-    file: NamedTempFile,
+    file: Box<dyn Storage>,
+    place: TempPath,
+}
+
+/// What the bytes go to: a file, or in tests one that fails.
+trait Storage: Write + Seek + Debug + Send + Sync {
+    /// Makes it so many bytes long.
+    fn set_size(&self, bytes: u64) -> std::io::Result<()>;
+    /// Returns when everything is on the disk.
+    fn sync(&self) -> std::io::Result<()>;
+}
+
+impl Storage for File {
+    fn set_size(&self, bytes: u64) -> std::io::Result<()> {
+        self.set_len(bytes)
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        self.sync_all()
+    }
 }
 
 impl AtomicFile {
@@ -26,17 +49,14 @@ impl AtomicFile {
     /// cannot be written to.
     pub fn create(path: &Path, overwrite: bool) -> Result<Self> {
         let destination = destination(path, overwrite)?;
-        let directory = directory_of(&destination);
-        let mut builder = tempfile::Builder::new();
-        // Without the destination's name in it: that may be as long as the system allows already.
-        builder.prefix(".film-").suffix(".tmp");
-        #[cfg(unix)]
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        #[cfg(unix)]
-        builder.permissions(mode);
-        let file =
-            builder.tempfile_in(directory).map_err(|error| Error::io("create", path, error))?;
-        Ok(Self { destination, overwrite, file })
+        let created = temporary::create(directory_of(&destination));
+        let (file, place) = created.map_err(|error| Error::io("create", path, error))?;
+        Ok(Self { destination, overwrite, file: Box::new(file), place })
+    }
+
+    /// Where the file will be: `path`, or what it links to.
+    pub fn destination(&self) -> &Path {
+        &self.destination
     }
 
     /// Appends `bytes`.
@@ -58,8 +78,18 @@ impl AtomicFile {
     }
 
     /// The open file, for a writer that wants one.
-    pub fn file_mut(&mut self) -> &mut File {
-        self.file.as_file_mut()
+    pub fn file_mut(&mut self) -> &mut (impl Write + Seek) {
+        &mut self.file
+    }
+
+    /// Makes the file so many bytes long.
+    pub(super) fn set_size(&mut self, bytes: u64) -> Result<()> {
+        self.file.set_size(bytes).map_err(|error| Error::io("write", &self.destination, error))
+    }
+
+    /// Flushes to the disk what was written so far.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.file.sync().map_err(|error| Error::io("write", &self.destination, error))
     }
 
     /// Flushes to the disk and renames into place.
@@ -67,13 +97,14 @@ impl AtomicFile {
     /// # Errors
     /// If the system cannot, or the destination has appeared meanwhile and must not be replaced.
     pub fn commit(self) -> Result<()> {
-        let Self { destination, overwrite, file } = self;
+        let Self { destination, overwrite, file, place } = self;
         let io = |error| Error::io("write", &destination, error);
-        file.as_file().sync_all().map_err(io)?;
+        file.sync().map_err(io)?;
+        // The file is open, and so locked, until its temporary name is gone.
         let persisted = if overwrite {
-            file.persist(&destination)
+            place.persist(&destination)
         } else {
-            file.persist_noclobber(&destination)
+            place.persist_noclobber(&destination)
         };
         persisted.map_err(|error| match error.error.kind() {
             std::io::ErrorKind::AlreadyExists => exists(&destination),
@@ -175,6 +206,90 @@ mod tests {
         std::fs::write(&reference, "").unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
         assert_eq!(mode(&plain), mode(&reference));
+    }
+
+    /// A file that does what files do: take less than they are given, be interrupted, be full.
+    #[derive(Debug)]
+    struct Failing {
+        file: File,
+        writes: usize,
+        /// Every write takes at most so many bytes, and every other one is interrupted.
+        most: usize,
+        /// From this write on there is no space left.
+        full: usize,
+        sync: Option<std::io::ErrorKind>,
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.writes += 1;
+            if self.writes > self.full {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            if self.writes.is_multiple_of(2) {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            self.file.write(&bytes[..bytes.len().min(self.most)])
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.file.flush()
+        }
+    }
+
+    impl Seek for Failing {
+        fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+            self.file.seek(to)
+        }
+    }
+
+    impl Storage for Failing {
+        fn set_size(&self, bytes: u64) -> std::io::Result<()> {
+            self.file.set_len(bytes)
+        }
+
+        fn sync(&self) -> std::io::Result<()> {
+            self.sync.map_or(Ok(()), |kind| Err(kind.into()))
+        }
+    }
+
+    /// Writes 40 bytes in two pieces, the second first, over `path`.
+    fn write_through(path: &Path, full: usize, sync: Option<std::io::ErrorKind>) -> Result<()> {
+        let mut file = AtomicFile::create(path, true)?;
+        let inner = File::options().write(true).open(&file.place).unwrap();
+        file.file = Box::new(Failing { file: inner, writes: 0, most: 3, full, sync });
+        file.write_at(&[b'b'; 20], 20)?;
+        file.write_at(&[b'a'; 20], 0)?;
+        file.commit()
+    }
+
+    #[test]
+    fn short_and_interrupted_writes_lose_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        write_through(&path, usize::MAX, None).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [[b'a'; 20], [b'b'; 20]].concat());
+        assert_eq!(names(directory.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_or_broken_keeps_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        std::fs::write(&path, "old").unwrap();
+        // 40 bytes in threes, every other write interrupted, take 27 of them.
+        for full in 0..27 {
+            let text = write_through(&path, full, None).unwrap_err().to_string();
+            assert_eq!(text, format!("{}: cannot write: no storage space", path.display()));
+            assert_eq!(std::fs::read(&path).unwrap(), b"old");
+            assert_eq!(names(directory.path()), ["a"]);
+        }
+        let broken = write_through(&path, usize::MAX, Some(std::io::ErrorKind::StorageFull));
+        assert!(broken.unwrap_err().to_string().ends_with(": cannot write: no storage space"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(directory.path()), ["a"]);
+        write_through(&path, 27, None).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len(), 40);
     }
 
     #[cfg(unix)]

@@ -1,0 +1,165 @@
+//! Which tensor goes into which file, by the names that Hugging Face's libraries give them.
+
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+
+use super::locate::{INDEX, WEIGHTS};
+use super::save::{Layout, stored_bytes};
+use crate::error::{Error, Result};
+
+/// A tensor to be written: name, dtype, shape.
+pub(super) type Entry = (String, Dtype, Vec<usize>);
+
+/// One file to be written.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) name: String,
+    pub(super) layout: Layout,
+    pub(super) tensors: Vec<String>,
+}
+
+/// The files of a checkpoint to be written.
+#[derive(Debug)]
+pub(super) struct Shards {
+    pub(super) shards: Vec<Shard>,
+    /// The index's content, where there are several.
+    pub(super) index: Option<String>,
+}
+
+impl Shards {
+    /// Fills one file after the other, in the order of the tensors' names, with at most `max_bytes` each, header
+    /// included. A tensor that takes more has a file of its own.
+    pub(super) fn plan(mut tensors: Vec<Entry>, max_bytes: Option<u64>) -> Result<Self> {
+        tensors.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Error::tensor(&pair[0].0, "one tensor of that name", "two"));
+        }
+        let limit = max_bytes.unwrap_or(u64::MAX);
+        let mut parts: Vec<Vec<Entry>> = Vec::new();
+        let (mut room, mut total) = (0, 0u64);
+        for tensor in tensors {
+            let (bytes, header) = cost(&tensor)?;
+            total = total.saturating_add(bytes);
+            let taken = bytes.saturating_add(header);
+            match parts.last_mut() {
+                Some(part) if taken <= room => {
+                    room -= taken;
+                    part.push(tensor);
+                }
+                _ => {
+                    room = limit.saturating_sub(HEADER).saturating_sub(taken);
+                    parts.push(vec![tensor]);
+                }
+            }
+        }
+        if parts.is_empty() {
+            parts.push(Vec::new());
+        }
+        let count = parts.len();
+        let name = |number: usize| match count {
+            1 => WEIGHTS.to_string(),
+            _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+        };
+        let shards = parts.into_iter().enumerate().map(|(number, part)| {
+            let tensors = part.iter().map(|(name, ..)| name.clone()).collect();
+            Ok(Shard { name: name(number), layout: Layout::new(part)?, tensors })
+        });
+        let shards = shards.collect::<Result<Vec<_>>>()?;
+        let index = (count > 1).then(|| index(&shards, total));
+        Ok(Self { shards, index })
+    }
+}
+
+/// At most what a header takes beside its entries.
+const HEADER: u64 = 64;
+
+/// A tensor's bytes, and at most those of its entry in the header.
+fn cost((name, dtype, shape): &Entry) -> Result<(u64, u64)> {
+    let bytes = stored_bytes(name, *dtype, shape)?;
+    let offsets = [u64::MAX; 2];
+    let entry =
+        json!({name: {"dtype": dtype.to_string(), "shape": shape, "data_offsets": offsets}});
+    Ok((bytes, entry.to_string().len() as u64))
+}
+
+/// The index of several files.
+fn index(shards: &[Shard], total_size: u64) -> String {
+    let tensors = shards.iter().flat_map(|shard| {
+        shard.tensors.iter().map(|tensor| (tensor.clone(), Value::from(shard.name.as_str())))
+    });
+    let weight_map: Map<String, Value> = tensors.collect();
+    let index = json!({"metadata": {"total_size": total_size}, "weight_map": weight_map});
+    format!("{index:#}\n")
+}
+
+/// Whether a file of that name is part of a checkpoint that this module wrote, or one like it.
+pub(super) fn is_part(name: &str) -> bool {
+    let numbers = || {
+        let (number, count) =
+            name.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
+        Some(
+            [number, count]
+                .iter()
+                .all(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())),
+        )
+    };
+    name == WEIGHTS || name == INDEX || numbers() == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(sizes: &[usize]) -> Vec<Entry> {
+        let entry = |(index, &size)| (format!("t{index}"), Dtype::F32, vec![size]);
+        sizes.iter().enumerate().map(entry).collect()
+    }
+
+    fn names(shards: &Shards) -> Vec<Vec<String>> {
+        shards.shards.iter().map(|shard| shard.tensors.clone()).collect()
+    }
+
+    #[test]
+    fn files_stay_below_the_limit_unless_a_tensor_does_not() {
+        let tensors = entries(&[1000, 1000, 5000, 100, 100, 100]);
+        for limit in [1, 300, 1000, 5_000, 10_000, 20_500, 100_000] {
+            let shards = Shards::plan(tensors.clone(), Some(limit)).unwrap();
+            let all: Vec<String> = names(&shards).concat();
+            assert_eq!(all, ["t0", "t1", "t2", "t3", "t4", "t5"]);
+            for shard in &shards.shards {
+                assert!(
+                    shard.layout.bytes() <= limit || shard.tensors.len() == 1,
+                    "{limit}: {shard:?}"
+                );
+            }
+            assert_eq!(shards.index.is_some(), shards.shards.len() > 1);
+        }
+        let shards = Shards::plan(tensors.clone(), Some(10_000)).unwrap();
+        assert_eq!(names(&shards), [vec!["t0", "t1"], vec!["t2"], vec!["t3", "t4", "t5"]]);
+        assert_eq!(shards.shards[1].name, "model-00002-of-00003.safetensors");
+        let index: Value = serde_json::from_str(&shards.index.unwrap()).unwrap();
+        assert_eq!(index["metadata"]["total_size"], 4 * 7300);
+        assert_eq!(index["weight_map"]["t4"], "model-00003-of-00003.safetensors");
+        let one = Shards::plan(tensors, None).unwrap();
+        assert_eq!((one.shards.len(), one.shards[0].name.as_str()), (1, "model.safetensors"));
+    }
+
+    #[test]
+    fn parts_are_known_by_their_names() {
+        for name in [
+            "model.safetensors",
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+        ] {
+            assert!(is_part(name), "{name}");
+        }
+        for name in [
+            "model-a-of-b.safetensors",
+            "model-.safetensors",
+            "my-model.safetensors",
+            "config.json",
+        ] {
+            assert!(!is_part(name), "{name}");
+        }
+    }
+}

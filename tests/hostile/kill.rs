@@ -1,0 +1,87 @@
+//! Killed at any moment, a command leaves the old file or the new one, whole, and the next run leaves nothing else.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::refusal::film_tools;
+use crate::support::{listing, program};
+
+/// How often each command is killed; `FILM_KILLS` says otherwise.
+fn kills() -> u32 {
+    std::env::var("FILM_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
+}
+
+/// Runs one of two command lines again and again and kills it at any time of its life. The two write `files`, each
+/// with bytes of its own.
+fn survives(folder: &Path, commands: [&[&str]; 2], files: &[&str]) {
+    let bytes = || -> Vec<Vec<u8>> {
+        files.iter().map(|file| std::fs::read(folder.join(file)).unwrap()).collect()
+    };
+    let begun = Instant::now();
+    let whole = commands.map(|command| {
+        let ending = film_tools(folder, command);
+        assert_eq!(ending.code, Some(0), "{}", ending.stderr);
+        bytes()
+    });
+    let life = begun.elapsed() / 2;
+    assert!(whole[0] != whole[1], "nobody could tell them apart");
+    let clean = listing(folder);
+    let mut moment = film_core::init::Stream::new(kills().into(), "kill");
+    let (mut killed, mut strays) = (0, 0);
+    for round in 0..kills() {
+        let mut command = program(folder);
+        command.args(commands[round as usize % 2]).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(life.mul_f64(moment.uniform(0.0, 1.1)));
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        for (file, (found, [a, b])) in files.iter().zip(bytes().iter().zip(pairs(&whole))) {
+            assert!(found == a || found == b, "{file} is neither the old one nor the new one");
+        }
+        strays += u32::from(listing(folder) != clean);
+    }
+    eprintln!("{}: {killed} killed, {strays} of them while writing", commands[0][0]);
+    assert!(killed > 0, "each was faster");
+    assert_eq!(film_tools(folder, commands[1]).code, Some(0));
+    assert_eq!(listing(folder), clean);
+    assert_eq!(bytes(), whole[1]);
+}
+
+/// The two contents of each file.
+fn pairs(whole: &[Vec<Vec<u8>>; 2]) -> impl Iterator<Item = [&Vec<u8>; 2]> {
+    whole[0].iter().zip(&whole[1]).map(|(a, b)| [a, b])
+}
+
+#[test]
+fn init() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = |seed| {
+        let sizes =
+            "--cond-dim 384 --kernel-hidden-dim 32 --num-film-layers 3 --film-hidden-dim 1024";
+        let line = format!("init --output gen --force {sizes} --seed {seed}");
+        line.split(' ').map(String::from).collect::<Vec<_>>()
+    };
+    let [a, b] = [command(0), command(1)];
+    let [a, b] = [&a, &b].map(|line| line.iter().map(String::as_str).collect::<Vec<_>>());
+    survives(folder.path(), [&a, &b], &["gen/config.json", "gen/model.safetensors"]);
+}
+
+#[test]
+fn run() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = crate::support::fixture("generator/production_384x32x3_h64");
+    let command = |seed| {
+        [
+            "run",
+            checkpoint.as_str(),
+            "--random",
+            "2000",
+            "--output",
+            "o.npz",
+            "--force",
+            "--seed",
+            seed,
+        ]
+    };
+    survives(folder.path(), [&command("0"), &command("1")], &["o.npz"]);
+}

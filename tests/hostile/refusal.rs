@@ -1,0 +1,185 @@
+//! Running the program on a case: what it may do, and what it may take.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::corpus::{Case, cases};
+use crate::support::{PROGRAM, fixture, listing};
+
+/// What the program takes without any input, with a wide margin.
+const BASE: u64 = 96 << 20;
+/// A process that has not ended by then never will. Generous: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// The most memory it took, in bytes, where the system tells (0 elsewhere).
+    pub(crate) memory: u64,
+}
+
+/// Runs `command` to its end, stopped by force if it does not come to one.
+pub(crate) fn watch(folder: &Path, program: &[&str]) -> Ending {
+    // Files, not pipes: nobody has to read while it runs.
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let stream = |file: &File| Stdio::from(file.try_clone().unwrap());
+    let mut child = Command::new(program[0])
+        .args(&program[1..])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(stream(&stdout))
+        .stderr(stream(&stderr))
+        .spawn()
+        .unwrap();
+    let (begun, mut memory) = (Instant::now(), 0);
+    let status = loop {
+        memory = memory.max(peak(child.id()));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let text = |file: &mut File| {
+        let mut text = String::new();
+        std::io::Seek::rewind(file).unwrap();
+        // A report of a million lines is not kept.
+        file.take(1 << 20).read_to_string(&mut text).unwrap();
+        text
+    };
+    Ending { code: status.code(), stdout: text(&mut stdout), stderr: text(&mut stderr), memory }
+}
+
+/// The most memory that a process has taken so far. Asked again and again, as nothing tells when it is over: what the
+/// kernel reports then counts the memory of this process, too.
+fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// Runs film-tools.
+pub(crate) fn film_tools(folder: &Path, arguments: &[&str]) -> Ending {
+    watch(folder, &[&[PROGRAM], arguments].concat())
+}
+
+impl Ending {
+    /// The one line with which it refused, fit for a terminal.
+    fn refusal(&self) -> Result<&str, String> {
+        let line = self.stderr.strip_prefix("error: ").and_then(|line| line.strip_suffix('\n'));
+        match line {
+            Some(line) if self.code == Some(1) && self.stdout.is_empty() => {
+                let fit = line.chars().count() <= 4096 && !line.chars().any(char::is_control);
+                if fit { Ok(line) } else { Err(format!("not a line for a terminal: {line:?}")) }
+            }
+            _ => Err(format!("status {:?}, {:?}", self.code, self.stderr)),
+        }
+    }
+
+    /// The same, which must be.
+    #[track_caller]
+    pub(crate) fn line(&self) -> &str {
+        self.refusal().unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// It took no more than `times` the bytes it had to look at.
+    fn took(&self, times: u64, bytes: u64) -> Result<(), String> {
+        let (memory, most) = (self.memory >> 20, (times * bytes + BASE) >> 20);
+        if memory <= most { Ok(()) } else { Err(format!("{memory} MiB, expected at most {most}")) }
+    }
+
+    /// The same, which must be.
+    #[track_caller]
+    pub(crate) fn took_at_most(&self, times: u64, bytes: u64) {
+        self.took(times, bytes).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+}
+
+/// The names, kinds and sizes of everything in a folder: what a refusal must not change.
+fn inventory(folder: &Path) -> Vec<(String, u64)> {
+    let size = |name: &String| folder.join(name).symlink_metadata().unwrap().len();
+    listing(folder).into_iter().map(|name| (name.clone(), size(&name))).collect()
+}
+
+/// The command lines by which a case's file comes to be read.
+fn commands(case: &Case) -> Vec<Vec<String>> {
+    let words = |line: &str| line.split(' ').map(String::from).collect::<Vec<_>>();
+    let with = |line: &str, more: &[&str]| {
+        [words(line), more.iter().map(|word| (*word).into()).collect()].concat()
+    };
+    let open = case.open;
+    if case.is_input() {
+        let generator = fixture("generator/small_8x4x2_h6");
+        return vec![
+            with("run", &[&generator, "--conditioning", open, "--output", "o.safetensors"]),
+            with("run", &[&generator, "--conditioning", open, "--json"]),
+        ];
+    }
+    vec![
+        with("inspect", &[open]),
+        with("inspect --json", &[open]),
+        with("flops", &[open]),
+        with("run --random 2 --output o.npz", &[open]),
+        with("kernel --grid 3x3 --random 2 --output o.safetensors", &[open]),
+    ]
+}
+
+/// Tries one case by all commands; gives how many, or what was wrong.
+fn attempt(case: &Case) -> Result<usize, String> {
+    let folder = tempfile::tempdir().unwrap();
+    (case.make)(folder.path());
+    let before = inventory(folder.path());
+    let commands = commands(case);
+    for arguments in &commands {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let ending = film_tools(folder.path(), &arguments);
+        let line = ending.refusal()?;
+        if !line.starts_with(case.file) || !line.contains(case.says) {
+            return Err(format!("{arguments:?}: {line}"));
+        }
+        ending.took(4, case.bytes)?;
+        if inventory(folder.path()) != before {
+            return Err(format!("{arguments:?} changed the folder"));
+        }
+    }
+    Ok(commands.len())
+}
+
+/// The corpus is large and its cases are small: each is made, tried and thrown away.
+#[test]
+fn every_file_of_the_corpus_is_refused_in_one_line() {
+    let cases = cases();
+    let (mut runs, mut problems) = (0, vec![]);
+    for case in &cases {
+        match attempt(case) {
+            Ok(tried) => runs += tried,
+            Err(problem) => problems.push(format!("{}: {problem}", case.name)),
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    eprintln!("{} files, {runs} runs", cases.len());
+    assert!(cases.len() >= 40);
+}
+
+/// Every length that a file can be cut to.
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let whole = crate::corpus::whole();
+    let folder = tempfile::tempdir().unwrap();
+    for length in 0..whole.len() {
+        std::fs::write(folder.path().join("m.safetensors"), &whole[..length]).unwrap();
+        let ending = film_tools(folder.path(), &["inspect", "m.safetensors"]);
+        assert!(ending.line().starts_with("m.safetensors: "), "{length}: {}", ending.stderr);
+    }
+    std::fs::write(folder.path().join("m.safetensors"), &whole).unwrap();
+    assert_eq!(film_tools(folder.path(), &["inspect", "m.safetensors"]).code, Some(0));
+}

@@ -1,0 +1,108 @@
+//! Files that are large or odd, but right.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use tempfile::tempdir;
+
+use crate::refusal::film_tools;
+use crate::support::{fixture, safetensors_bytes};
+
+/// Writes a file of tensors of one byte; gives the length of its header.
+fn tensors(path: &Path, count: u64, name: impl Fn(u64) -> String) -> u64 {
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    file.write_all(&[0; 8]).unwrap();
+    let mut length = 0;
+    for index in 0..count {
+        let (open, name) = (if index == 0 { '{' } else { ',' }, name(index));
+        let entry = format!(
+            r#"{open}"{name}":{{"dtype":"U8","shape":[1],"data_offsets":[{index},{}]}}"#,
+            index + 1
+        );
+        length += entry.len() as u64;
+        file.write_all(entry.as_bytes()).unwrap();
+    }
+    file.write_all(b"}").unwrap();
+    length += 1;
+    let file = file.into_inner().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &length.to_le_bytes(), 0).unwrap();
+    file.set_len(8 + length + count).unwrap();
+    length
+}
+
+#[test]
+fn a_million_tensors() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("m.safetensors");
+    let header =
+        tensors(&file, 1_000_000, |index| format!("blocks.{}.layer.{}", index / 8, index % 8));
+    let ending = film_tools(folder.path(), &["inspect", "m.safetensors", "--json"]);
+    assert_eq!(ending.code, Some(0), "{}", ending.stderr);
+    ending.took_at_most(4, header);
+    // The tree of all names takes more, but not without bound.
+    let ending = film_tools(folder.path(), &["inspect", "m.safetensors"]);
+    assert_eq!(ending.code, Some(0), "{}", ending.stderr);
+    assert!(ending.stdout.contains("1,000,000 tensors"), "{}", ending.stdout);
+    assert!(ending.stdout.contains("blocks.[0..124999].layer"), "{}", ending.stdout);
+    ending.took_at_most(8, header);
+    for arguments in [&["flops", "m.safetensors"][..], &["run", "m.safetensors", "--random", "2"]] {
+        let ending = film_tools(folder.path(), arguments);
+        assert!(ending.line().starts_with("m.safetensors: holds no FiLM generator"));
+        ending.took_at_most(4, header);
+    }
+}
+
+#[test]
+fn a_million_entries_of_an_index() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let header = tensors(&path.join("a.safetensors"), 1_000_000, |index| format!("t{index}"));
+    let mut index =
+        BufWriter::new(File::create(path.join("model.safetensors.index.json")).unwrap());
+    index.write_all(br#"{"weight_map":{"t0":"a.safetensors""#).unwrap();
+    for tensor in 1..1_000_000 {
+        write!(index, r#","t{tensor}":"a.safetensors""#).unwrap();
+    }
+    index.write_all(b"}}").unwrap();
+    drop(index);
+    let bytes = path.join("model.safetensors.index.json").metadata().unwrap().len();
+    let ending = film_tools(path, &["inspect", ".", "--json"]);
+    assert_eq!(ending.code, Some(0), "{}", ending.stderr);
+    ending.took_at_most(4, header + bytes);
+}
+
+#[test]
+fn a_name_of_a_megabyte() {
+    let folder = tempdir().unwrap();
+    let name = "n".repeat(1 << 20);
+    let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}}}"#);
+    std::fs::write(folder.path().join("m.safetensors"), safetensors_bytes(&header, &[0])).unwrap();
+    for arguments in [&["inspect", "m.safetensors"][..], &["inspect", "m.safetensors", "--json"]] {
+        let ending = film_tools(folder.path(), arguments);
+        assert_eq!(ending.code, Some(0), "{}", ending.stderr);
+        ending.took_at_most(16, header.len() as u64);
+    }
+    let ending =
+        film_tools(folder.path(), &["run", "m.safetensors", "--conditioning", "m.safetensors:n"]);
+    ending.line();
+}
+
+/// As the hub's cache has them: links to files elsewhere, with other names.
+#[test]
+fn shards_that_are_links() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir_all(path.join("blobs")).unwrap();
+    std::fs::create_dir_all(path.join("snapshots/main")).unwrap();
+    for (index, entry) in std::fs::read_dir(fixture("hybrid_model")).unwrap().enumerate() {
+        let entry = entry.unwrap();
+        let blob = format!("blobs/{index}");
+        std::fs::copy(entry.path(), path.join(&blob)).unwrap();
+        let link = path.join("snapshots/main").join(entry.file_name());
+        std::os::unix::fs::symlink(format!("../../{blob}"), link).unwrap();
+    }
+    let ending = film_tools(path, &["inspect", "snapshots/main"]);
+    assert_eq!(ending.code, Some(0), "{}", ending.stderr);
+    assert!(ending.stdout.contains("3 files, 64 tensors"), "{}", ending.stdout);
+}

@@ -1,0 +1,52 @@
+//! The flags of `diagnose`.
+#![allow(rustdoc::broken_intra_doc_links, reason = "these comments are the help's text")]
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{INPUTS, Rows, Settings, size};
+
+/// Report the health of every FiLM generator: γ, β, weights, and what stands out
+///
+/// Each generator in the checkpoint (or below --prefix) is run; what it gives is summed up per layer:
+/// distributions of γ and β, flipped signs (γ < 0), |β| against π, how much depends on the input, how far
+/// the weights are from their start. Measures that pass a threshold are findings, and a generator that
+/// differs from the median of four or more stands out. Findings are warnings: the exit status is 0.
+///
+/// Without an input it is 256 random normal vectors, which tell how the generator would answer, not what
+/// it is given. A * in a TENSOR stands for what each generator's name has in its place, so that each block
+/// gets registers of its own: io.safetensors:blocks.*.registers.
+///
+/// With --html the page also draws kernels, as far as config.json or flags tell what shapes cannot.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("input").args(INPUTS), after_help = "\
+Examples:
+  film-tools diagnose gen
+  film-tools diagnose gen --conditioning c.npy --json
+  film-tools diagnose tests/fixtures/hybrid_model --random 64 --html health.html
+  film-tools diagnose tests/fixtures/hybrid_model --registers \\
+    'tests/fixtures/hybrid_model/io.safetensors:blocks.*.register_pooling.input'")]
+pub(crate) struct Diagnose {
+    /// A .safetensors file, a directory or an index file
+    pub(crate) checkpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) rows: Rows,
+    /// Only the generators at this prefix or below it
+    #[arg(long, value_name = "P")]
+    pub(crate) prefix: Option<String>,
+    /// Width of γ and β, where the checkpoint does not tell
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub(crate) kernel_hidden_dim: Option<usize>,
+    /// Page to write: one HTML file that needs nothing beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Replace the page if it exists
+    #[arg(long, requires = "html")]
+    pub(crate) force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,143 @@
+//! Where the tensors come from: safetensors or pickles, one interface.
+
+use std::path::Path;
+
+use film_core::checkpoint::{
+    Checkpoint, CheckpointFile, Dtype, PickleCheckpoint, PickleFile, PickleOptions, PickleTensor,
+    Skipped,
+};
+use film_core::{Error, Result};
+
+use crate::hub;
+
+/// What is converted.
+#[derive(Debug)]
+pub(super) enum Weights {
+    Safetensors(Checkpoint),
+    Pickles(PickleCheckpoint),
+}
+
+/// One of its tensors.
+#[derive(Debug, Clone)]
+pub(super) struct Tensor {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    /// Where a pickle has its elements; others may be there too.
+    pub(super) storage: Option<(usize, usize)>,
+    /// Its number among all of them.
+    index: usize,
+}
+
+impl Weights {
+    /// Opens whichever of the two stands there.
+    pub(super) fn open(path: &Path, options: &PickleOptions) -> anyhow::Result<Self> {
+        let path = hub::locate(path)?;
+        Ok(if PickleCheckpoint::is_at(&path)? {
+            Self::Pickles(PickleCheckpoint::open(&path, options).map_err(advise)?)
+        } else {
+            Self::Safetensors(Checkpoint::open(&path)?)
+        })
+    }
+
+    /// What they are called in reports.
+    pub(super) fn format(&self) -> &'static str {
+        match self {
+            Self::Safetensors(_) => "safetensors",
+            Self::Pickles(_) => "pickle",
+        }
+    }
+
+    /// All tensors, sorted by name.
+    pub(super) fn tensors(&self) -> Vec<Tensor> {
+        let tensor = |index, name: &String, dtype, shape: &Vec<usize>, storage| Tensor {
+            name: name.clone(),
+            dtype,
+            shape: shape.clone(),
+            storage,
+            index,
+        };
+        match self {
+            Self::Safetensors(checkpoint) => {
+                let tensors = checkpoint.tensors().iter().enumerate();
+                tensors.map(|(index, x)| tensor(index, &x.name, x.dtype, &x.shape, None)).collect()
+            }
+            Self::Pickles(checkpoint) => {
+                let tensors = checkpoint.tensors().iter().enumerate();
+                let storage = |x: &PickleTensor| Some(x.storage());
+                tensors
+                    .map(|(index, x)| tensor(index, &x.name, x.dtype, &x.shape, storage(x)))
+                    .collect()
+            }
+        }
+    }
+
+    /// Hands a tensor's bytes to `each`, row-major and in whole elements.
+    pub(super) fn blocks(
+        &self,
+        tensor: &Tensor,
+        each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::Safetensors(checkpoint) => {
+                checkpoint.blocks(&checkpoint.tensors()[tensor.index], each)
+            }
+            Self::Pickles(checkpoint) => {
+                checkpoint.blocks(&checkpoint.tensors()[tensor.index], each)
+            }
+        }
+    }
+
+    /// The config.json beside them.
+    pub(super) fn config_path(&self) -> Option<&Path> {
+        match self {
+            Self::Safetensors(checkpoint) => checkpoint.config_path(),
+            Self::Pickles(checkpoint) => checkpoint.config_path(),
+        }
+    }
+
+    /// The key of the state dict in a pickle, if it is not the whole of it.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Safetensors(_) => None,
+            Self::Pickles(checkpoint) => {
+                checkpoint.files().iter().map(PickleFile::key).find(|key| !key.is_empty())
+            }
+        }
+    }
+
+    /// What else is there and is not converted.
+    pub(super) fn skipped(&self) -> Vec<Skipped> {
+        match self {
+            Self::Safetensors(checkpoint) => {
+                let metadata = checkpoint.files().iter().flat_map(CheckpointFile::metadata);
+                let other = metadata
+                    .filter(|(key, value)| (key.as_str(), value.as_str()) != ("format", "pt"));
+                let mut skipped: Vec<Skipped> = other
+                    .map(|(key, value)| Skipped {
+                        path: format!("__metadata__.{key}"),
+                        what: format!("text of {} bytes", value.len()),
+                        tensors: 0,
+                    })
+                    .collect();
+                skipped.dedup();
+                skipped
+            }
+            Self::Pickles(checkpoint) => {
+                checkpoint.files().iter().flat_map(PickleFile::skipped).cloned().collect()
+            }
+        }
+    }
+}
+
+/// Says of an unknown class in a pickle what can be done about it.
+fn advise(error: Error) -> anyhow::Error {
+    let text = error.to_string();
+    match text.ends_with("plain data: nothing was run") {
+        true => {
+            anyhow::anyhow!("{text}; --skip-unknown passes over such objects beside the weights")
+        }
+        false if text.ends_with("choose one by its key") => anyhow::anyhow!("{text}: --key KEY"),
+        false => error.into(),
+    }
+}

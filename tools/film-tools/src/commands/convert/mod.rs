@@ -1,0 +1,261 @@
+//! `convert`: pickles or safetensors in, safetensors out, block by block.
+
+mod input;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::DType;
+use film_core::Error;
+use film_core::checkpoint::{Cast, CheckpointWriter, Dtype, PickleOptions, Skipped};
+use serde::Serialize;
+
+use self::input::{Tensor, Weights};
+use super::select::Select;
+use super::{SCHEMA_VERSION, Usage};
+use crate::args::Convert;
+use crate::output::{Progress, number, size};
+use crate::printer;
+
+/// Entries beside the weights that are listed one by one.
+const LISTED: usize = 20;
+
+#[derive(Serialize)]
+struct Report {
+    schema_version: u32,
+    input: String,
+    format: &'static str,
+    /// Where in a pickle the state dict stands; `null` for the whole of it.
+    key: Option<String>,
+    tensors: usize,
+    parameters: u64,
+    bytes: u64,
+    dtypes: BTreeMap<String, u64>,
+    /// Tensors in the input that `--select` left out.
+    not_selected: usize,
+    /// Tensors whose storages others before them have too; each is written in full.
+    shared: usize,
+    /// Finite numbers that `--dtype` made infinite, by tensor.
+    overflowed: BTreeMap<String, u64>,
+    skipped: Vec<Left>,
+    files: Vec<File>,
+}
+
+/// Something that is not in the output.
+#[derive(Serialize)]
+struct Left {
+    path: String,
+    what: String,
+    tensors: usize,
+}
+
+#[derive(Serialize)]
+struct File {
+    path: String,
+    bytes: u64,
+}
+
+/// A tensor on its way.
+struct Item {
+    tensor: Tensor,
+    /// What it is called in the output.
+    name: String,
+    cast: Option<Cast>,
+    dtype: Dtype,
+}
+
+pub(crate) fn run(args: &Convert) -> Result<()> {
+    let to_file = is_file(&args.output);
+    if to_file && args.max_shard_size.is_some() {
+        let text = "--max-shard-size: several files take a directory as OUT";
+        return Err(Usage(text.into()).into());
+    }
+    let select = Select::parse("--select", args.select.as_deref())?;
+    let options = PickleOptions { key: args.key.clone(), skip_unknown: args.skip_unknown };
+    let weights = Weights::open(&args.input, &options)?;
+    if args.key.is_some() && weights.format() != "pickle" {
+        return Err(Usage("--key: only a pickle has state dicts to choose from".into()).into());
+    }
+    let mut items = items(args, select.as_ref(), &weights)?;
+    let entries: Vec<_> = items
+        .iter()
+        .map(|item| (item.name.clone(), item.dtype, item.tensor.shape.clone()))
+        .collect();
+    let writer = if to_file {
+        CheckpointWriter::file(&args.output, entries, args.force)?
+    } else {
+        let config = config(&weights, &args.output)?;
+        let limit = args.max_shard_size;
+        CheckpointWriter::directory(&args.output, config.as_deref(), entries, limit, args.force)?
+    };
+    let files = write(&weights, &mut items, writer)?;
+    let report = report(args, &weights, &items, &files)?;
+    say(args, &report);
+    if args.json { printer::json(&report) } else { Ok(()) }
+}
+
+/// Whether OUT is one file.
+fn is_file(output: &Path) -> bool {
+    output.extension().is_some_and(|extension| extension == "safetensors") && !output.is_dir()
+}
+
+/// The tensors that are asked for, by their names in the output.
+fn items(args: &Convert, select: Option<&Select>, weights: &Weights) -> Result<Vec<Item>> {
+    let wanted = |tensor: &Tensor| select.is_none_or(|select| select.matches(&tensor.name));
+    let tensors: Vec<Tensor> = weights.tensors().into_iter().filter(wanted).collect();
+    let nothing = |text: String| Error::Selection(text).in_file(&args.input);
+    if tensors.is_empty() {
+        let text = select.map_or("holds no tensor".into(), Select::missed);
+        return Err(nothing(text).into());
+    }
+    let prefix = args.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('.'));
+    if prefix == Some("") {
+        return Err(Usage("--strip-prefix: expected a prefix".into()).into());
+    }
+    let stripped = |name: &str| -> Option<String> {
+        let rest = name.strip_prefix(prefix?)?.strip_prefix('.')?;
+        (!rest.is_empty()).then(|| rest.to_string())
+    };
+    let to: Option<Dtype> = args.dtype.map(DType::into);
+    let items: Vec<Item> = tensors
+        .into_iter()
+        .map(|tensor| {
+            let cast =
+                to.filter(|&to| to != tensor.dtype).and_then(|to| Cast::new(tensor.dtype, to));
+            Item {
+                name: stripped(&tensor.name).unwrap_or_else(|| tensor.name.clone()),
+                dtype: to.filter(|_| cast.is_some()).unwrap_or(tensor.dtype),
+                cast,
+                tensor,
+            }
+        })
+        .collect();
+    if let Some(prefix) = prefix {
+        if items.iter().all(|item| item.name == item.tensor.name) {
+            return Err(nothing(format!("no tensor stands below --strip-prefix {prefix}")).into());
+        }
+        let mut names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let text = format!("--strip-prefix {prefix}: two tensors would be {:?}", pair[0]);
+            return Err(nothing(text).into());
+        }
+    }
+    Ok(items)
+}
+
+/// The config.json that goes along, unless it is there already.
+fn config(weights: &Weights, directory: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(path) = weights.config_path() else { return Ok(None) };
+    let there = directory.join("config.json");
+    if let (Ok(a), Ok(b)) = (path.canonicalize(), there.canonicalize())
+        && a == b
+    {
+        return Ok(None);
+    }
+    let read = std::fs::read(path);
+    read.map(Some).with_context(|| format!("{}: cannot read", path.display()))
+}
+
+/// Copies the tensors, cast where that is asked for, and puts the files in place.
+fn write(
+    weights: &Weights,
+    items: &mut [Item],
+    mut writer: CheckpointWriter,
+) -> Result<Vec<PathBuf>> {
+    let progress = Progress::new(items.len(), "tensors");
+    let mut converted = Vec::new();
+    for item in items {
+        let mut written = 0;
+        weights.blocks(&item.tensor, |block| {
+            let block = match &mut item.cast {
+                Some(cast) => {
+                    cast.apply(block, &mut converted);
+                    &converted
+                }
+                None => block,
+            };
+            writer.write(&item.name, written, block)?;
+            written += block.len() as u64;
+            Ok(())
+        })?;
+        progress.advance(1);
+    }
+    progress.finish();
+    Ok(writer.commit()?)
+}
+
+fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[PathBuf]) -> Result<Report> {
+    let file = |path: &PathBuf| {
+        let bytes = path.metadata().with_context(|| path.display().to_string())?.len();
+        Ok(File { path: path.display().to_string(), bytes })
+    };
+    let mut dtypes = BTreeMap::new();
+    let (mut parameters, mut bytes) = (0, 0);
+    for item in items {
+        let count = item.tensor.shape.iter().product::<usize>() as u64;
+        *dtypes.entry(item.dtype.to_string()).or_default() += count;
+        parameters += count;
+        bytes += count * item.dtype.bitsize() as u64 / 8;
+    }
+    let storages: Vec<_> = items.iter().filter_map(|item| item.tensor.storage).collect();
+    let overflowed = |item: &Item| {
+        let count = item.cast.as_ref().map_or(0, Cast::overflowed);
+        (count > 0).then(|| (item.name.clone(), count))
+    };
+    let left = |Skipped { path, what, tensors }| Left { path, what, tensors };
+    Ok(Report {
+        schema_version: SCHEMA_VERSION,
+        input: args.input.display().to_string(),
+        format: weights.format(),
+        key: weights.key().map(Into::into),
+        tensors: items.len(),
+        parameters,
+        bytes,
+        dtypes,
+        not_selected: weights.tensors().len() - items.len(),
+        shared: storages.len() - storages.iter().collect::<HashSet<_>>().len(),
+        overflowed: items.iter().filter_map(overflowed).collect(),
+        skipped: weights.skipped().into_iter().map(left).collect(),
+        files: files.iter().map(file).collect::<Result<_>>()?,
+    })
+}
+
+/// What was done, for the person at the terminal.
+fn say(args: &Convert, report: &Report) {
+    for Left { path, what, tensors } in report.skipped.iter().take(LISTED) {
+        let tensors = match tensors {
+            0 => String::new(),
+            1 => ", 1 tensor".into(),
+            count => format!(", {} tensors", number(*count as u64)),
+        };
+        printer::say(format!("skipped {path}: {what}{tensors}"));
+    }
+    if report.skipped.len() > LISTED {
+        let more = number((report.skipped.len() - LISTED) as u64);
+        printer::say(format!("skipped {more} more; --json lists them"));
+    }
+    if report.shared > 0 {
+        let count = number(report.shared as u64);
+        printer::say(format!(
+            "{count} of the tensors share storages with others; each is written in full"
+        ));
+    }
+    let lost: u64 = report.overflowed.values().sum();
+    if let Some(first) = report.overflowed.keys().next() {
+        let tensors = report.overflowed.len();
+        let of =
+            if tensors == 1 { first.clone() } else { format!("{tensors} tensors, {first} first") };
+        printer::warn(format!("{} finite numbers became infinite, of {of}", number(lost)));
+    }
+    let dtypes: Vec<&str> = report.dtypes.keys().map(String::as_str).collect();
+    printer::say(format!(
+        "wrote {}: {} tensors, {} parameters, {}, {}",
+        args.output.display(),
+        number(report.tensors as u64),
+        number(report.parameters),
+        size(report.bytes),
+        dtypes.join(" + ")
+    ));
+}
