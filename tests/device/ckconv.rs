@@ -1,6 +1,5 @@
 //! The conditional convolution, whose transforms are matrix products on a GPU.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -10,7 +9,7 @@ use film_core::{CKConvNd, Condition};
 
 use crate::reference::{cases, fixture, tensor};
 use crate::siren::kernel_roundings;
-use crate::support::{assert_close, device, inputs, rounded, roundings};
+use crate::support::{assert_close, device, inputs, open, rounded, roundings};
 
 /// A convolution found in `checkpoint`.
 fn load(checkpoint: &Arc<Checkpoint>, prefix: Option<&str>, dtype: DType, on: &Device) -> CKConvNd {
@@ -37,10 +36,8 @@ fn convolutions_give_pytorchs_numbers() {
     let folders = cases("ckconv");
     assert_eq!(folders.len(), 9);
     for folder in folders {
-        let folder: &Path = &folder;
         let what = folder.display().to_string();
-        let checkpoint = Arc::new(Checkpoint::open(folder).unwrap());
-        let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+        let [checkpoint, io] = open(&folder);
         let conditioning =
             |dtype| io.get("conditioning").map(|_| inputs(&io, "conditioning", dtype));
         let forward = |conv: CKConvNd, signal: &Tensor, conditioning: Option<&Tensor>| {
@@ -54,7 +51,7 @@ fn convolutions_give_pytorchs_numbers() {
             let (truth, bound) = if dtype == DType::F32 {
                 (tensor(&io, "output", DType::F64), SINGLE)
             } else {
-                let (_folder, exact) = rounded(folder, dtype);
+                let (_folder, exact) = rounded(&folder, dtype);
                 let exact = load(&exact, None, DType::F64, &Device::Cpu);
                 (forward(exact, &exact_signal, here.as_ref()), roundings(conv_roundings(&conv)))
             };
@@ -77,8 +74,7 @@ fn convolutions_give_pytorchs_numbers() {
 )]
 fn a_production_checkpoint_convolves_as_in_pytorch() {
     let folder = fixture("hybrid_model");
-    let checkpoint = Arc::new(Checkpoint::open(&folder).unwrap());
-    let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+    let [checkpoint, io] = open(&folder);
     let (_folder, exact) = rounded(&folder, DType::BF16);
     for block in ["blocks.0", "blocks.1"] {
         let name = format!("{block}.sequence_mixer.inner_mixer.mixer.global_conv");
@@ -110,8 +106,7 @@ fn a_production_checkpoint_convolves_as_in_pytorch() {
 )]
 fn ways_of_the_cpu_are_refused_elsewhere() {
     let folder = fixture("ckconv/1d_zero");
-    let checkpoint = Arc::new(Checkpoint::open(&folder).unwrap());
-    let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+    let [checkpoint, io] = open(&folder);
     let [signal, conditioning] =
         ["input", "conditioning"].map(|name| inputs(&io, name, DType::F32)[0].clone());
     for way in [Algorithm::Reference, Algorithm::Direct, Algorithm::Fft] {

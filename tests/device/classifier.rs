@@ -1,12 +1,9 @@
 //! The whole network of the example `hyena_classifier`: image → logits.
 
-use std::sync::Arc;
-
 use candle_core::DType;
-use film_core::checkpoint::Checkpoint;
 
 use crate::reference::{fixture, tensor};
-use crate::support::{assert_close, device, inputs, roundings};
+use crate::support::{assert_close, device, inputs, open, roundings};
 
 #[path = "../../crates/film-core/examples/hyena_classifier/model.rs"]
 #[allow(dead_code, reason = "what trains it")]
@@ -19,8 +16,7 @@ mod model;
 )]
 fn images_become_pytorchs_logits() {
     let folder = fixture("hybrid_model");
-    let checkpoint = Arc::new(Checkpoint::open(&folder).unwrap());
-    let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+    let [checkpoint, io] = open(&folder);
     let config = model::Config::from_checkpoint(&checkpoint).unwrap();
     let truth = tensor(&io, "logits", DType::F64);
     // As on the CPU; in bfloat16 some 35 operations in each of two blocks.

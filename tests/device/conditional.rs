@@ -12,7 +12,7 @@ use film_core::{Condition, ConditionalKernel, init, siren};
 
 use crate::reference::{fixture, random, tensor};
 use crate::siren::kernel_roundings;
-use crate::support::{assert_close, both, device, inputs, rounded, roundings};
+use crate::support::{assert_close, both, device, inputs, open, rounded, roundings};
 
 #[test]
 #[cfg_attr(
@@ -21,8 +21,7 @@ use crate::support::{assert_close, both, device, inputs, rounded, roundings};
 )]
 fn a_production_layout_is_drawn_from_registers_to_masked_kernel() {
     let folder = fixture("hybrid_model");
-    let checkpoint = Arc::new(Checkpoint::open(&folder).unwrap());
-    let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+    let [checkpoint, io] = open(&folder);
     let settings = KernelSettings::from_json(&checkpoint.config().unwrap().unwrap()).unwrap();
     let (_folder, exact) = rounded(&folder, DType::BF16);
     for block in ["blocks.0", "blocks.1"] {

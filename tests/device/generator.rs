@@ -1,13 +1,10 @@
 //! Generators: conditioning → γ, β.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Module};
 use film_core::KernelFilmGenerator;
-use film_core::checkpoint::Checkpoint;
 
 use crate::reference::{cases, flat_truth};
-use crate::support::{assert_close, device, inputs, roundings};
+use crate::support::{assert_close, device, inputs, open, roundings};
 
 /// In float32 twice what the CPU promises: there sums are made of blocks of 64 terms, on a GPU they may be one term after
 /// the other. In bfloat16: the conditioning and, in each of two layers, weight, product and sum with the bias, and GELU.
@@ -24,8 +21,7 @@ fn generators_give_pytorchs_numbers() {
     let folders = cases("generator");
     assert_eq!(folders.len(), 8);
     for folder in folders {
-        let checkpoint = Arc::new(Checkpoint::open(&folder).unwrap());
-        let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+        let [checkpoint, io] = open(&folder);
         let discovery = checkpoint.discover().unwrap();
         let config = discovery.generator(None).unwrap().config(None).unwrap();
         let truth = flat_truth(&io, "", config.num_film_layers);

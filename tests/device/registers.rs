@@ -1,11 +1,7 @@
 //! Register encoders: registers → conditioning.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use candle_core::{DType, Module, Tensor};
 use candle_nn::VarBuilder;
-use film_core::checkpoint::Checkpoint;
 use film_core::{
     RegisterCompressConcat, RegisterCompressConcatConfig, RegisterPooling, RegisterPoolingConfig,
 };
@@ -13,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::reference::{cases, tensor};
-use crate::support::{assert_close, device, inputs, roundings};
+use crate::support::{assert_close, device, inputs, open, roundings};
 
 /// In float32 twice what the CPU promises: there sums are made of blocks of 64 terms, on a GPU they may be one term after
 /// the other. In bfloat16: the parameter, the registers and the result, for all between them is float32, or one product.
@@ -24,9 +20,7 @@ fn bounds() -> [(DType, f64); 2] {
 /// Holds an encoder to a case of each folder of a group.
 fn check<C: DeserializeOwned>(group: &str, encode: impl Fn(&C, VarBuilder, &Tensor) -> Tensor) {
     for folder in cases(group) {
-        let folder: &Path = &folder;
-        let checkpoint = Arc::new(Checkpoint::open(folder).unwrap());
-        let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+        let [checkpoint, io] = open(&folder);
         let config = Value::Object(checkpoint.config().unwrap().unwrap());
         let config: C = serde_json::from_value(config).unwrap();
         let truth = tensor(&io, "conditioning", DType::F64);

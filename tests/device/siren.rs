@@ -1,15 +1,12 @@
 //! SIREN kernels: grid lengths and conditioning → kernel.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use film_core::checkpoint::Checkpoint;
 use film_core::init;
 use film_core::siren::{Omega, Scale, SirenConfig, SirenKernel};
 
 use crate::reference::{cases, relative_error, tensor};
-use crate::support::{assert_close, device, inputs, rounded, roundings};
+use crate::support::{assert_close, device, inputs, open, rounded, roundings};
 
 /// Roundings in a kernel of so many layers: in each, product, bias, sine, γ and β; and the conditioning and the generator's
 /// own behind it.
@@ -27,8 +24,7 @@ fn kernels_give_pytorchs_numbers() {
     assert_eq!(folders.len(), 6);
     for folder in folders {
         let what = folder.display().to_string();
-        let checkpoint = Arc::new(Checkpoint::open(&folder).unwrap());
-        let io = Checkpoint::open(folder.join("io.safetensors")).unwrap();
+        let [checkpoint, io] = open(&folder);
         let json = checkpoint.config().unwrap().unwrap();
         let config = SirenConfig::from_json(&json).unwrap();
         let lengths: Vec<usize> = serde_json::from_value(json["seq_lens"].clone()).unwrap();

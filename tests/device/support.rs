@@ -36,6 +36,12 @@ pub(crate) fn roundings(count: usize) -> f64 {
     count.min(2.0 * count.sqrt()) / 256.0
 }
 
+/// The checkpoint in a folder, and what PyTorch was given and made of it.
+pub(crate) fn open(folder: &Path) -> [Arc<Checkpoint>; 2] {
+    [folder.to_path_buf(), folder.join("io.safetensors")]
+        .map(|path| Arc::new(Checkpoint::open(path).unwrap()))
+}
+
 /// A tensor of a checkpoint as `dtype` holds it: on the device, and the same numbers in float64 on the CPU.
 pub(crate) fn inputs(io: &Checkpoint, name: &str, dtype: DType) -> [Tensor; 2] {
     both(&tensor(io, name, dtype))
