@@ -82,6 +82,11 @@ proptest! {
         let bytes = damaged(&whole, 8 + header, &damage);
         std::fs::write(folder.path().join("m.safetensors"), bytes).unwrap();
         assert_civil(folder.path(), &["inspect", "m.safetensors"]);
+        // What opens keeps the rules; what does not has findings.
+        let opens = film_tools(folder.path(), &["inspect", "m.safetensors"]).code == 0;
+        let verify = film_tools(folder.path(), &["verify", "m.safetensors", "--values"]);
+        prop_assert!(verify.code == 0 || verify.code == 1 && !verify.stdout.is_empty());
+        prop_assert!(opens || verify.code == 1, "{:?}", verify);
         let run = ["run", "m.safetensors", "--kernel-hidden-dim", "4", "--random", "2"];
         assert_civil(folder.path(), &[run.as_slice(), &["--output", "o.safetensors"]].concat());
     }

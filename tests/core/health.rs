@@ -1,11 +1,14 @@
 //! The diagnosis: measures against their definitions, and each finding where it belongs.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarMap;
-use film_core::health::{Comparison, Finding, Health, Measure, Observer, Thresholds};
+use film_core::checkpoint::Checkpoint;
+use film_core::health::{Comparison, Finding, Health, Measure, Observer, Thresholds, Weights};
 use film_core::{Film, InitType, KernelFilmConfig, KernelFilmGenerator, init};
 
-use crate::support::{message, numbers, random};
+use crate::support::{cases, message, numbers, random};
 
 fn fresh(config: &KernelFilmConfig) -> (VarMap, KernelFilmGenerator) {
     let vars = VarMap::new();
@@ -72,7 +75,9 @@ fn distances_are_exact_for_each_layer_and_part() {
     assert_eq!(layers.len(), 2);
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} and {b}");
     close(layers[1].beta.weight, 5.0 / 3f64.sqrt());
+    close(layers[1].beta.norm, 5.0 / 3f64.sqrt());
     close(layers[0].gamma.bias, 2.0 / 3f64.sqrt());
+    close(layers[0].gamma.negative, 1.0 / 3.0);
     let rest = [
         layers[0].gamma.weight,
         layers[0].beta.weight,
@@ -87,10 +92,27 @@ fn distances_are_exact_for_each_layer_and_part() {
     assert_eq!(
         lines,
         [
+            "layer 0: 33.3 % of the biases of γ are negative, beyond 25 %",
             "layer 0: mlp.2.bias of γ is 1.155 from its start, beyond 1.000",
             "layer 1: mlp.2.weight of β is 2.887 from its start, beyond 2.000",
         ]
     );
+}
+
+#[test]
+fn weights_are_measured_where_they_are_stored() {
+    for case in cases("generator") {
+        let checkpoint = Arc::new(Checkpoint::open(&case).unwrap());
+        let found = checkpoint.discover().unwrap();
+        let config = found.generator(None).unwrap().config(None).unwrap();
+        let vb = checkpoint.var_builder(DType::F64, &Device::Cpu);
+        let generator = KernelFilmGenerator::new(&config, vb).unwrap();
+        let health = Health::of_weights(&generator).unwrap();
+        let read = Weights::read(&checkpoint, "", &config).unwrap();
+        assert_eq!(health.weights, Some(read), "{}", case.display());
+        let elsewhere = Weights::read(&checkpoint, "x", &config);
+        assert_eq!(message(elsewhere), "x.mlp.0.weight: no such tensor");
+    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn headers_that_are_no_headers() {
     assert!(refusal(&utf8).contains("invalid unicode"), "{}", refusal(&utf8));
     assert!(
         header_refusal(r#"{"__metadata__": {"a": 1}}"#)
-            .starts_with("entry \"__metadata__\": invalid type: integer")
+            .starts_with("entry \"__metadata__\": \"a\": expected a string, found 1")
     );
 }
 

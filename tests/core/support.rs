@@ -60,7 +60,10 @@ pub(crate) fn safetensors_of(tensors: &[(&str, &[usize])]) -> Vec<u8> {
             data.len()
         ));
     }
-    safetensors_bytes(&format!("{{{}}}", entries.join(", ")), &data)
+    let header = format!("{{{}}}", entries.join(", "));
+    // Padded, as the format's own writer does.
+    let padding = header.len().next_multiple_of(8) - header.len();
+    safetensors_bytes(&format!("{header}{}", " ".repeat(padding)), &data)
 }
 
 /// A folder of these files, which vanishes with the value.

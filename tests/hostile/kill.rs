@@ -67,6 +67,18 @@ fn init() {
 }
 
 #[test]
+fn convert() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = crate::support::fixture("hybrid_model");
+    let command = |output, dtype| ["convert", model.as_str(), output, "--force", "--dtype", dtype];
+    let file = "o.safetensors";
+    survives(folder.path(), [&command(file, "f32"), &command(file, "f64")], &[file]);
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["o/config.json", "o/model.safetensors"];
+    survives(folder.path(), [&command("o", "f32"), &command("o", "f64")], &files);
+}
+
+#[test]
 fn run() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = crate::support::fixture("generator/production_384x32x3_h64");

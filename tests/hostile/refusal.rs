@@ -124,6 +124,12 @@ fn commands(case: &Case) -> Vec<Vec<String>> {
             with("run", &[&generator, "--conditioning", open, "--json"]),
         ];
     }
+    if case.is_pickle() {
+        return vec![
+            with("convert", &[open, "o.safetensors"]),
+            with("convert --json --skip-unknown", &[open, "o"]),
+        ];
+    }
     vec![
         with("inspect", &[open]),
         with("inspect --json", &[open]),

@@ -6,6 +6,7 @@ mod config;
 mod index;
 mod json;
 mod npy;
+mod pickle;
 mod safetensors;
 
 use std::path::Path;
@@ -29,6 +30,11 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    /// Whether it is a pickle, which `convert` reads.
+    pub(crate) fn is_pickle(&self) -> bool {
+        self.open == pickle::FILE
+    }
+
     /// Whether it is conditioning, not a checkpoint.
     pub(crate) fn is_input(&self) -> bool {
         self.open == npy::FILE || self.open == json::FILE
@@ -37,10 +43,8 @@ impl Case {
 
 /// All of them.
 pub(crate) fn cases() -> Vec<Case> {
-    [safetensors::cases(), index::cases(), config::cases(), npy::cases(), json::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let checkpoints = [safetensors::cases(), index::cases(), config::cases(), pickle::cases()];
+    checkpoints.into_iter().chain([npy::cases(), json::cases()]).flatten().collect()
 }
 
 /// The bytes of a file among the fixtures.

@@ -4,9 +4,13 @@
 mod conv;
 mod convert;
 mod diagnose;
+mod diff;
+mod extract;
+mod inspect;
 mod manual;
 mod settings;
 mod talk;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -17,9 +21,13 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use conv::Conv;
 pub(crate) use convert::Convert;
 pub(crate) use diagnose::Diagnose;
+pub(crate) use diff::Diff;
+pub(crate) use extract::Extract;
+pub(crate) use inspect::{Inspect, Sort};
 pub(crate) use manual::{Completions, Man};
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
+pub(crate) use verify::Verify;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -46,7 +54,8 @@ pub(crate) struct Cli {
 }
 
 const AFTER: &str = "\
-Data goes to stdout, talk to stderr. Exit status: 0 fine, 2 wrong usage, 1 anything else.";
+Data goes to stdout, talk to stderr. Exit status: 0 fine, 2 wrong usage, 1 anything else
+(of `diff`: 0 the same, 1 different, 2 trouble).";
 
 /// The flags of which a command takes one.
 const INPUTS: [&str; 3] = ["conditioning", "registers", "random"];
@@ -61,8 +70,18 @@ pub(crate) enum Command {
     Conv(Conv),
     Diagnose(Diagnose),
     Convert(Convert),
+    Verify(Verify),
+    Diff(Diff),
+    Extract(Extract),
     Completions(Completions),
     Man(Man),
+}
+
+impl Command {
+    /// The exit status of work that failed. `diff` says by 1 that two checkpoints differ.
+    pub(crate) fn failed(&self) -> u8 {
+        if matches!(self, Self::Diff(_)) { 2 } else { 1 }
+    }
 }
 
 /// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
@@ -123,33 +142,6 @@ pub(crate) struct Sizes {
     /// A config.json that gives all of it; flags override
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-}
-
-/// Show what a checkpoint holds: files, tensors, and each FiLM generator found
-///
-/// Only the files' headers are read. Blocks that repeat are folded: `blocks.[0..11]`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  film-tools inspect gen
-  film-tools inspect gen --prefix mlp.0
-  film-tools inspect gen/model.safetensors --flat --filter '*.weight'
-  film-tools inspect gen --json > gen.json")]
-pub(crate) struct Inspect {
-    /// A .safetensors file, a directory or an index file
-    pub(crate) checkpoint: PathBuf,
-    /// Only what stands at this prefix or below it: tensors, generators and kernels
-    #[arg(long, value_name = "P")]
-    pub(crate) prefix: Option<String>,
-    /// Only tensors whose whole name matches: * any text, ? any character, [ab] one of these; and generators and kernels that have one of these
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) filter: Option<String>,
-    /// One line a tensor instead of the tree; names are not cut unless on a terminal
-    #[arg(long)]
-    pub(crate) flat: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Count what a generator costs, operation by operation

@@ -29,16 +29,16 @@ fn main() -> ExitCode {
     };
     cli.talk.apply();
     hub::allow_download(cli.download);
-    let result = commands::run(cli.command);
-    match result {
-        Ok(()) => {
+    let failed = cli.command.failed();
+    match commands::run(cli.command) {
+        Ok(status) => {
             log::debug!("done");
-            ExitCode::SUCCESS
+            ExitCode::from(status as u8)
         }
         Err(error) if printer::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             printer::error(&error);
-            ExitCode::from(if error.is::<commands::Usage>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<commands::Usage>() { 2 } else { failed })
         }
     }
 }

@@ -133,6 +133,11 @@ fn sentence(message: impl Display) -> String {
     format!("{start} … {end}")
 }
 
+/// The same, unless all that happened is that the reader of stdout went away.
+pub(crate) fn unless_closed(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    printed.or_else(|error| if is_closed_pipe(&error) { Ok(()) } else { Err(error) })
+}
+
 /// Whether all that happened is that the reader of stdout went away.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let broken = |cause: &(dyn std::error::Error + 'static)| {

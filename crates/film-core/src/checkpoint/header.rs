@@ -3,24 +3,14 @@
 //! The rules are the format's own (<https://huggingface.co/docs/safetensors>, "Format"): tensors fill the
 //! rest of the file without overlap or hole, no name stands twice, the header is at most 100 MB.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use safetensors::Dtype;
-use serde::de::{
-    Deserialize, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-};
 
+use super::entries::{self, RawTensor};
 use super::read::{Source, zeroed};
 use crate::error::{Error, Result};
-use crate::json::OfObject;
 
 /// What the format allows.
 pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// As many axes as a tensor may have in NumPy and PyTorch.
-const MAX_RANK: usize = 64;
-/// Metadata are for a few lines of text; a header full of them would take many times its size in memory.
-const MAX_METADATA: usize = 1 << 16;
 
 /// A tensor as the header describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,14 +36,64 @@ impl TensorInfo {
     }
 }
 
+/// A file's header: what it says, and where that breaks the rules.
 #[derive(Debug)]
 pub(super) struct Header {
+    /// The tensors whose entries can be, sorted by name.
     pub(super) tensors: Vec<TensorInfo>,
     pub(super) metadata: Vec<(String, String)>,
+    /// Every rule of the format that is broken.
+    pub(super) problems: Vec<String>,
+    /// Where the tensors' bytes begin.
+    pub(super) data: u64,
 }
 
-/// Reads and checks the header of file number `file`.
-pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
+/// Reads the header of file number `file`. A file that has none is an error; one that breaks rules has
+/// [`problems`](Header::problems): all of them if asked to be `thorough`, or else the first at least.
+pub(super) fn read(source: &Source, file: usize, thorough: bool) -> Result<Header> {
+    let json = json(source)?;
+    let data = 8 + json.len() as u64;
+    let raw = entries::parse(&json, thorough);
+    drop(json);
+    let mut problems = raw.problems;
+    // An entry that nobody can read leaves a hole that says nothing new.
+    let mut whole = problems.is_empty();
+    let mut spans = Vec::new();
+    for same in raw.tensors.chunk_by(|(a, _), (b, _)| a == b) {
+        let name = &same[0].0;
+        if let [(_, first), (_, second), ..] = same {
+            problems.push(twice(name, first.data_offsets, second.data_offsets));
+        }
+        // The same bytes overlap nothing.
+        let mut own: Vec<_> = same.iter().filter_map(|(_, entry)| entry.span(data)).collect();
+        whole &= own.len() == same.len();
+        own.sort_unstable();
+        own.dedup();
+        spans.extend(own.into_iter().map(|(start, end)| Span { name, start, end }));
+    }
+    let mut behind = Vec::new();
+    layout(&mut behind, spans, whole, data, source.bytes);
+    let mut tensors = Vec::with_capacity(raw.tensors.len());
+    for (name, entry) in raw.tensors {
+        match entry.check(name, data, file) {
+            Ok(tensor) => tensors.push(tensor),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems.extend(behind);
+    Ok(Header { tensors, metadata: raw.metadata, problems, data })
+}
+
+fn twice(name: &str, (start, end): (u64, u64), (other, other_end): (u64, u64)) -> String {
+    let place = match (start, end) == (other, other_end) {
+        true => format!("both times at {start} to {end}"),
+        false => format!("at {start} to {end} and at {other} to {other_end}"),
+    };
+    format!("tensor {name:?} stands twice, {place}")
+}
+
+/// The header's JSON, as it stands in the file.
+pub(super) fn json(source: &Source) -> Result<Vec<u8>> {
     let mut length = [0; 8];
     match source.bytes {
         0 => return Err(Error::Format("the file is empty".into())),
@@ -72,17 +112,7 @@ pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
     }
     let mut json = zeroed(length)?;
     source.read_at(&mut json, 8)?;
-    let raw: RawHeader =
-        serde_json::from_slice(&json).map_err(|error| malformed(&error.to_string()))?;
-    drop(json);
-    let data = 8 + length;
-    let tensors = raw
-        .tensors
-        .into_iter()
-        .map(|(name, raw)| raw.check(name, data, file))
-        .collect::<Result<Vec<_>>>()?;
-    check_layout(&tensors, data, source.bytes)?;
-    Ok(Header { tensors, metadata: raw.metadata })
+    Ok(json)
 }
 
 /// Whether a file of so many bytes that begins so may be a safetensors file.
@@ -96,7 +126,8 @@ pub(super) fn may_begin(start: &[u8], file_bytes: u64) -> bool {
     }
 }
 
-fn malformed(problem: &str) -> Error {
+/// A broken rule as an error.
+pub(super) fn malformed(problem: &str) -> Error {
     Error::Format(format!("not a valid safetensors file: {problem}"))
 }
 
@@ -126,197 +157,72 @@ fn disguise(source: &Source) -> Result<Option<&'static str>> {
     })
 }
 
-/// Tensors fill the file from the header's end to the file's, each once.
-fn check_layout(tensors: &[TensorInfo], data: u64, file_bytes: u64) -> Result<()> {
-    let mut by_offset: Vec<&TensorInfo> = tensors.iter().collect();
-    by_offset.sort_unstable_by_key(|tensor| (tensor.offset, tensor.bytes));
+/// Where a tensor's bytes stand in the file.
+struct Span<'a> {
+    name: &'a str,
+    start: u64,
+    end: u64,
+}
+
+/// Tensors fill the file from the header's end to the file's, each once. Holes are told of only where the `whole`
+/// header can be read.
+fn layout(problems: &mut Vec<String>, mut spans: Vec<Span>, whole: bool, data: u64, bytes: u64) {
+    spans.sort_unstable_by_key(|span| (span.start, span.end, span.name));
     let mut end = data;
-    for tensor in by_offset {
-        let problem = match tensor.offset.cmp(&end) {
-            std::cmp::Ordering::Less => "overlaps the tensor before it",
-            std::cmp::Ordering::Greater => "leaves a hole before it",
-            std::cmp::Ordering::Equal => {
-                end += tensor.bytes;
-                continue;
-            }
-        };
-        return Err(malformed(&format!("tensor {:?} {problem}", tensor.name)));
-    }
-    match file_bytes.cmp(&end) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => Err(malformed(&format!(
-            "the file is truncated: {} of {} bytes of tensors are there",
-            file_bytes - data,
-            end - data
-        ))),
-        std::cmp::Ordering::Greater => {
-            Err(malformed(&format!("{} bytes stand behind the last tensor", file_bytes - end)))
+    for Span { name, start, end: own } in spans {
+        if start < end {
+            problems.push(format!("tensor {name:?} overlaps the tensor before it"));
+        } else if start > end && whole {
+            problems.push(format!("tensor {name:?} leaves a hole before it"));
         }
+        end = end.max(own);
     }
-}
-
-/// One tensor's entry, as JSON has it. There may be millions.
-#[derive(serde::Deserialize)]
-struct RawTensor {
-    dtype: RawDtype,
-    #[serde(deserialize_with = "shape")]
-    shape: Box<[u64]>,
-    data_offsets: (u64, u64),
-}
-
-/// A dtype, or its name where that is none.
-struct RawDtype(std::result::Result<Dtype, Box<str>>);
-
-impl<'de> Deserialize<'de> for RawDtype {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let dtype: std::result::Result<_, serde::de::value::Error> =
-            Dtype::deserialize((&*name).into_deserializer());
-        Ok(Self(dtype.map_err(|_| name.into())))
+    if bytes < end {
+        let (there, all) = (bytes - data, end - data);
+        problems
+            .push(format!("the file is truncated: {there} of {all} bytes of tensors are there"));
+    } else if bytes > end && whole {
+        problems.push(format!("{} bytes stand behind the last tensor", bytes - end));
     }
-}
-
-fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Box<[u64]>, D::Error> {
-    struct Sizes;
-
-    impl<'de> Visitor<'de> for Sizes {
-        type Value = Box<[u64]>;
-
-        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-            f.write_str("a list of sizes")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(
-            self,
-            mut sizes: A,
-        ) -> std::result::Result<Box<[u64]>, A::Error> {
-            let mut shape = Vec::new();
-            while let Some(size) = sizes.next_element()? {
-                if shape.len() == MAX_RANK {
-                    let text = format!("the shape has more than {MAX_RANK} axes");
-                    return Err(A::Error::custom(text));
-                }
-                shape.push(size);
-            }
-            Ok(shape.into())
-        }
-    }
-
-    deserializer.deserialize_seq(Sizes)
 }
 
 impl RawTensor {
-    fn check(self, name: String, data: u64, file: usize) -> Result<TensorInfo> {
-        let says = |problem: String| malformed(&format!("tensor {name:?}: {problem}"));
-        let dtype = self.dtype.0.map_err(|name| says(format!("unknown dtype {name:?}")))?;
-        let bits = self
-            .shape
+    /// Where its bytes begin and end in the file.
+    fn span(&self, data: u64) -> Option<(u64, u64)> {
+        let (start, end) = self.data_offsets;
+        let span = (data.checked_add(start)?, data.checked_add(end)?);
+        (start <= end).then_some(span)
+    }
+
+    /// The tensor, or why there can be none such.
+    fn check(
+        self,
+        name: String,
+        data: u64,
+        file: usize,
+    ) -> std::result::Result<TensorInfo, String> {
+        let says = |problem: String| format!("tensor {name:?}: {problem}");
+        let span = self.span(data);
+        let shape = &self.shape;
+        let dtype = self.dtype.0.map_err(|dtype| says(format!("unknown dtype {dtype:?}")))?;
+        let bits = shape
             .iter()
             .try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size))
             .filter(|bits| bits % 8 == 0)
-            .ok_or_else(|| {
-                says(format!("shape {:?} of {dtype} is no number of bytes", self.shape))
-            })?;
+            .ok_or_else(|| says(format!("shape {shape:?} of {dtype} is no number of bytes")))?;
         let (start, end) = self.data_offsets;
         let bytes = end
             .checked_sub(start)
             .ok_or_else(|| says(format!("its offsets run backwards, from {start} to {end}")))?;
         if bytes != bits / 8 {
-            let (shape, expected) = (&self.shape, bits / 8);
-            return Err(says(format!(
-                "shape {shape:?} of {dtype} takes {expected} bytes, not {bytes}"
-            )));
+            let expected = bits / 8;
+            let text = format!("shape {shape:?} of {dtype} takes {expected} bytes, not {bytes}");
+            return Err(says(text));
         }
-        let offset =
-            data.checked_add(start).and_then(|offset| offset.checked_add(bytes).map(|_| offset));
-        let offset = offset.ok_or_else(|| says(format!("offset {start} is beyond any file")))?;
-        let shape = self.shape.iter().map(|&size| usize::try_from(size));
-        let shape = shape.collect::<std::result::Result<_, _>>();
-        let shape = shape.map_err(|_| says(format!("shape {:?} does not fit", self.shape)))?;
+        let (offset, _) = span.ok_or_else(|| says(format!("offset {start} is beyond any file")))?;
+        let sizes = shape.iter().map(|&size| usize::try_from(size));
+        let sizes = sizes.collect::<std::result::Result<_, _>>();
+        let shape = sizes.map_err(|_| says(format!("shape {shape:?} does not fit")))?;
         Ok(TensorInfo { name, dtype, shape, bytes, offset, file })
-    }
-}
-
-/// A few lines of text, by key.
-struct Metadata(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Entries;
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Metadata;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Metadata, A::Error> {
-                let mut metadata = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry()? {
-                    metadata.insert(key, value);
-                    if metadata.len() > MAX_METADATA {
-                        let text = format!("it has more than {MAX_METADATA} keys");
-                        return Err(A::Error::custom(text));
-                    }
-                }
-                Ok(Metadata(metadata))
-            }
-        }
-
-        deserializer.deserialize_map(Entries)
-    }
-}
-
-/// The whole header, in which every name stands once.
-struct RawHeader {
-    tensors: Vec<(String, RawTensor)>,
-    metadata: Vec<(String, String)>,
-}
-
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Entries;
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = RawHeader;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object of tensors by name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<RawHeader, A::Error> {
-                let mut header = RawHeader { tensors: Vec::new(), metadata: Vec::new() };
-                let mut has_metadata = false;
-                while let Some(name) = map.next_key::<String>()? {
-                    let in_entry = |error| A::Error::custom(format!("entry {name:?}: {error}"));
-                    if name == "__metadata__" {
-                        if std::mem::replace(&mut has_metadata, true) {
-                            return Err(A::Error::custom("entry \"__metadata__\" stands twice"));
-                        }
-                        let Metadata(metadata) = map.next_value().map_err(in_entry)?;
-                        header.metadata = metadata.into_iter().collect();
-                    } else {
-                        let OfObject(raw) = map.next_value().map_err(in_entry)?;
-                        header.tensors.push((name, raw));
-                    }
-                }
-                header.tensors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-                match header.tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-                    Some(pair) => {
-                        Err(A::Error::custom(format!("tensor {:?} stands twice", pair[0].0)))
-                    }
-                    None => Ok(header),
-                }
-            }
-        }
-
-        deserializer.deserialize_map(Entries)
     }
 }

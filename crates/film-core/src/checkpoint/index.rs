@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
+use super::locate::Report;
 use super::read::Source;
 use crate::error::{Error, Result};
 use crate::json::OfObject;
@@ -13,63 +15,95 @@ use crate::json::OfObject;
 /// As large as a header may be.
 const MAX_BYTES: u64 = 100_000_000;
 
+/// Wrong entries that are told of one by one.
+const MOST_PROBLEMS: usize = 1000;
+
 /// What an index says. There may be millions of tensors.
 #[derive(Debug)]
 pub(super) struct Index {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// The shards, sorted.
     pub(super) files: Vec<PathBuf>,
+    /// `metadata.total_size`, whatever it is.
+    pub(super) total_size: Option<Value>,
     /// Tensors, sorted by name, each with the number of its shard.
     tensors: Vec<(Box<str>, u32)>,
 }
 
 impl Index {
     /// Reads the index at `path`, whose shards are in `directory`.
-    pub(super) fn read(path: &Path, directory: &Path) -> Result<Self> {
+    pub(super) fn read(path: &Path, directory: &Path, report: &mut Report) -> Result<Self> {
         let json = Source::open(path)?.read_at_most(MAX_BYTES)?;
         let raw: std::result::Result<OfObject<RawIndex>, _> = serde_json::from_slice(&json);
-        let invalid = |problem: String| Error::Format(problem).in_file(path);
-        let raw = raw.map_err(|error| invalid(format!("not a valid index: {error}")))?;
-        let WeightMap { shards, mut tensors } = raw.0.weight_map;
+        drop(json);
+        let says = |problem: String| Error::Format(problem).in_file(path);
+        let OfObject(RawIndex { weight_map, metadata }) =
+            raw.map_err(|error| says(format!("not a valid index: {error}")))?;
+        let WeightMap { shards, mut tensors, problems } = weight_map;
+        for problem in problems {
+            report(says(format!("weight_map: {problem}")))?;
+        }
         if tensors.is_empty() {
-            return Err(invalid("weight_map names no tensor".into()));
+            report(says("weight_map names no tensor".into()))?;
         }
         // Shards were numbered as they were met; their order is by name.
         let mut number = vec![0; shards.len()];
         (0..).zip(shards.values()).for_each(|(sorted, met)| number[*met as usize] = sorted);
         tensors.iter_mut().for_each(|(_, shard)| *shard = number[*shard as usize]);
         tensors.sort_unstable();
+        for same in tensors.chunk_by(|(a, _), (b, _)| a == b).filter(|same| same.len() > 1) {
+            report(says(format!("weight_map: {:?} stands twice", same[0].0)))?;
+        }
         let files = shards.into_keys().map(|file| directory.join(file)).collect();
-        Ok(Self { path: path.into(), files, tensors })
+        let total_size = metadata.and_then(|OfObject(metadata)| metadata.total_size);
+        Ok(Self { path: path.into(), files, total_size, tensors })
     }
 
-    /// Every tensor that the index names must be where it says. `tensors` are those of its files, sorted by name; `of` gives a
-    /// tensor's name and the number of its file.
-    pub(super) fn check<T>(&self, tensors: &[T], of: impl Fn(&T) -> (&str, usize)) -> Result<()> {
+    /// Whether it says where `tensor` is.
+    pub(super) fn names(&self, tensor: &str) -> bool {
+        self.tensors.binary_search_by(|(name, _)| (**name).cmp(tensor)).is_ok()
+    }
+
+    /// Every tensor that the index names must be where it says, as far as that file is among those that were read.
+    /// `tensors` are those of these files, sorted by name; `of` gives a tensor's name and the number of its file.
+    pub(super) fn check<T>(
+        &self,
+        files: &[&Path],
+        tensors: &[T],
+        of: impl Fn(&T) -> (&str, usize),
+        report: &mut Report,
+    ) -> Result<()> {
         for (name, shard) in &self.tensors {
+            let file = &self.files[*shard as usize];
             let first = tensors.partition_point(|tensor| *of(tensor).0 < **name);
             let mut named =
                 tensors[first..].iter().map(&of).take_while(|(found, _)| **found == **name);
-            if !named.any(|(_, file)| file == *shard as usize) {
-                let file = self.files[*shard as usize].display();
-                let text = format!("weight_map: tensor {name:?} is not in {file}");
-                return Err(Error::Format(text).in_file(&self.path));
+            if !named.any(|(_, number)| files[number] == file) && files.contains(&file.as_path()) {
+                let text = format!("weight_map: tensor {name:?} is not in {}", file.display());
+                report(Error::Format(text).in_file(&self.path))?;
             }
         }
         Ok(())
     }
 }
 
-/// The object in the file; of its entries only one matters.
+/// The object in the file.
 #[derive(serde::Deserialize)]
 struct RawIndex {
     weight_map: WeightMap,
+    metadata: Option<OfObject<Metadata>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Metadata {
+    total_size: Option<Value>,
 }
 
 #[derive(Default)]
 struct WeightMap {
     shards: BTreeMap<String, u32>,
     tensors: Vec<(Box<str>, u32)>,
+    problems: Vec<String>,
 }
 
 impl<'de> Deserialize<'de> for WeightMap {
@@ -89,9 +123,18 @@ impl<'de> Deserialize<'de> for WeightMap {
             ) -> std::result::Result<WeightMap, A::Error> {
                 let mut weights = WeightMap::default();
                 while let Some(tensor) = map.next_key::<Box<str>>()? {
-                    let in_entry =
-                        |error| A::Error::custom(format!("weight_map: {tensor:?}: {error}"));
-                    let Shard(shard) = map.next_value().map_err(in_entry)?;
+                    let shard = match map.next_value::<Value>()? {
+                        Value::String(file) if stays_inside(&file) => file,
+                        other => {
+                            let expected = "expected a file in the same directory";
+                            if weights.problems.len() < MOST_PROBLEMS {
+                                weights
+                                    .problems
+                                    .push(format!("{tensor:?}: {expected}, found {other}"));
+                            }
+                            continue;
+                        }
+                    };
                     let next = weights.shards.len() as u32;
                     let number = *weights.shards.entry(shard).or_insert(next);
                     weights.tensors.push((tensor, number));
@@ -101,35 +144,6 @@ impl<'de> Deserialize<'de> for WeightMap {
         }
 
         deserializer.deserialize_map(Entries)
-    }
-}
-
-/// A shard's name.
-struct Shard(String);
-
-impl<'de> Deserialize<'de> for Shard {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Name;
-
-        impl Visitor<'_> for Name {
-            type Value = Shard;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a file in the same directory")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, file: &str) -> std::result::Result<Shard, E> {
-                match stays_inside(file) {
-                    true => Ok(Shard(file.into())),
-                    false => {
-                        let text = format!("expected a file in the same directory, found {file:?}");
-                        Err(E::custom(text))
-                    }
-                }
-            }
-        }
-
-        deserializer.deserialize_str(Name)
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use super::index::Index;
 use crate::error::{Error, Result};
 
+/// What is done about something wrong: `Err` stops there, `Ok` goes on.
+pub(super) type Report<'a> = dyn FnMut(Error) -> Result<()> + 'a;
+
 pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -44,7 +47,8 @@ pub(super) struct Located {
     pub(super) config: Option<PathBuf>,
 }
 
-pub(super) fn locate(path: &Path, names: &Names) -> Result<Located> {
+/// The files of the checkpoint at `path`. What is wrong with an index is reported.
+pub(super) fn locate(path: &Path, names: &Names, report: &mut Report) -> Result<Located> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io("open", path, error))?;
     let (weights, directory) = if metadata.is_dir() {
         (weights_in(path, names)?, path)
@@ -53,8 +57,15 @@ pub(super) fn locate(path: &Path, names: &Names) -> Result<Located> {
     };
     let config = Some(directory.join(CONFIG)).filter(|config| config.exists());
     if weights.extension().is_some_and(|extension| extension == "json") {
-        let index = Index::read(&weights, directory)?;
-        Ok(Located { files: index.files.clone(), index: Some(index), config })
+        let index = match Index::read(&weights, directory, report) {
+            Ok(index) => Some(index),
+            Err(error) => {
+                report(error)?;
+                None
+            }
+        };
+        let files = index.as_ref().map(|index| index.files.clone()).unwrap_or_default();
+        Ok(Located { files, index, config })
     } else {
         Ok(Located { files: vec![weights], index: None, config })
     }

@@ -3,8 +3,9 @@
 //! ```text
 //! path ─ locate ─▶ files ─ header ─▶ names and shapes ─ discover ─▶ generators
 //!                                          └─ read ─▶ tensors ─ builder ─▶ VarBuilder
-//! pickles ─ pickle ─▶ tensors
-//! tensors ─ save, shards ─▶ writer ─▶ atomic ─▶ path
+//! pickles ─ pickle ─▶ tensors                     path ─ verify ─▶ everything that is wrong
+//! tensors ─ save, shards ─▶ writer ─▶ atomic ─▶ path   two checkpoints ─ compare ─▶ how they differ
+//! a generator, kernel or convolution ─ extract ─▶ writer
 //! ```
 //!
 //! Opening reads the headers alone: 8 + N bytes a file. A tensor's bytes are read when it is asked
@@ -15,14 +16,21 @@
 mod atomic;
 mod builder;
 mod cast;
+mod compare;
 mod discover;
+mod entries;
+mod extract;
+mod hash;
 mod header;
 mod index;
 mod locate;
+mod parallel;
 mod pickle;
 mod read;
 mod save;
 mod shards;
+mod values;
+mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,18 +39,24 @@ use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use locate::{Located, Report};
 use read::Source;
 
 pub use atomic::AtomicFile;
 pub use cast::Cast;
+pub use compare::{Comparison, Difference, Pair, Renamed, Side, Tolerance, compare};
 pub use discover::{
     Discovery, Encoder, FoundConv, FoundEncoder, FoundGenerator, FoundKernel, FoundMask,
-    KernelSettings, NearMiss, is_below,
+    KernelSettings, Module, NearMiss, is_below,
 };
+pub use extract::Extraction;
+pub use hash::Digest;
 pub use header::TensorInfo;
 pub use pickle::{PickleCheckpoint, PickleFile, PickleOptions, PickleTensor, Skipped};
 pub use safetensors::Dtype;
 pub use save::{Layout, save, save_sharded, save_tensors, to_le_bytes};
+pub use values::Values;
+pub use verify::{Verified, verify};
 pub use writer::CheckpointWriter;
 
 /// One safetensors file of a checkpoint.
@@ -50,6 +64,8 @@ pub use writer::CheckpointWriter;
 pub struct CheckpointFile {
     source: Source,
     metadata: Vec<(String, String)>,
+    /// Where the tensors' bytes begin.
+    data: u64,
 }
 
 impl CheckpointFile {
@@ -86,30 +102,55 @@ impl Checkpoint {
     /// If something is missing, unreadable, not a regular file, or breaks a rule of the format; the
     /// error names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let located = locate::locate(path, &locate::SAFETENSORS)?;
-        let mut files = Vec::with_capacity(located.files.len());
-        let mut tensors: Vec<TensorInfo> = Vec::new();
-        for (index, file) in located.files.iter().enumerate() {
-            let source = Source::open(file)?;
-            let header = header::read(&source, index).map_err(|error| error.in_file(file))?;
+        Ok(Self::gather(path.as_ref(), false, &mut Err)?.0)
+    }
+
+    /// Opens what can be read of a checkpoint. What is wrong is reported, in the order of the files: all of it if asked to be
+    /// `thorough`, or else at least the first.
+    fn gather(path: &Path, thorough: bool, report: &mut Report) -> Result<(Self, Located)> {
+        let located = locate::locate(path, &locate::SAFETENSORS, report)?;
+        let (mut files, mut tensors) =
+            (Vec::with_capacity(located.files.len()), Vec::<TensorInfo>::new());
+        for file in &located.files {
+            let opened = Source::open(file).and_then(|source| {
+                let header = header::read(&source, files.len(), thorough);
+                Ok((source, header.map_err(|error| error.in_file(file))?))
+            });
+            let (source, header) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    report(error)?;
+                    continue;
+                }
+            };
             log::debug!("{}: {} tensors in its header", file.display(), header.tensors.len());
+            for problem in &header.problems {
+                report(header::malformed(problem).in_file(file))?;
+            }
             match tensors.is_empty() {
                 true => tensors = header.tensors,
                 false => tensors.extend(header.tensors),
             }
-            files.push(CheckpointFile { source, metadata: header.metadata });
+            files.push(CheckpointFile { source, metadata: header.metadata, data: header.data });
         }
-        tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(index) = &located.index {
-            index.check(&tensors, |tensor| (&tensor.name, tensor.file))?;
+            let paths: Vec<&Path> = files.iter().map(CheckpointFile::path).collect();
+            index.check(&paths, &tensors, |tensor| (&tensor.name, tensor.file), report)?;
         }
-        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            let shards = [pair[0].file, pair[1].file].map(|file| files[file].path().display());
-            let text = format!("{}: stands in both {} and {}", pair[0].name, shards[0], shards[1]);
-            return Err(Error::Format(text).in_file(path));
+        for pair in tensors.windows(2).filter(|pair| pair[0].name == pair[1].name) {
+            let shards = [pair[0].file, pair[1].file];
+            // A header in which a name stands twice has said so.
+            if shards[0] != shards[1] {
+                let shards = shards.map(|file| files[file].path().display());
+                let name = &pair[0].name;
+                let text = format!("{name}: stands in both {} and {}", shards[0], shards[1]);
+                report(Error::Format(text).in_file(path))?;
+            }
         }
-        Ok(Self { path: path.into(), files, tensors, config: located.config })
+        tensors.dedup_by(|later, first| later.name == first.name);
+        let config = located.config.clone();
+        Ok((Self { path: path.into(), files, tensors, config }, located))
     }
 
     /// The path it was opened by.
@@ -162,7 +203,7 @@ impl Checkpoint {
     /// # Errors
     /// If its config.json cannot be read, or contradicts the shapes.
     pub fn discover(&self) -> Result<Discovery> {
-        Discovery::new(self)
+        Discovery::new(self, &self.config()?.unwrap_or_default())
     }
 
     /// Reads a tensor in its stored dtype.
@@ -181,19 +222,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If the file changed under us, or `each` returns an error.
-    pub fn blocks(
-        &self,
-        tensor: &TensorInfo,
-        mut each: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        const BLOCK: u64 = 1 << 20;
-        let mut block = vec![0; tensor.bytes.min(BLOCK) as usize];
-        for start in (0..tensor.bytes).step_by(BLOCK as usize) {
-            let block = &mut block[..(tensor.bytes - start).min(BLOCK) as usize];
-            self.files[tensor.file].source.read_at(block, tensor.offset + start)?;
-            each(block)?;
-        }
-        Ok(())
+    pub fn blocks(&self, tensor: &TensorInfo, each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut buffer = vec![0; tensor.bytes.min(1 << 20) as usize];
+        self.for_blocks(tensor, &mut buffer, each)
     }
 
     /// Reads some of a tensor's elements, in row-major order and in its stored dtype.
@@ -214,6 +245,44 @@ impl Checkpoint {
             .map_err(|error| error.in_file(&source.path))?;
         Ok(flat.to_device(device)?)
     }
+}
+
+impl Checkpoint {
+    /// Reads some of a tensor's stored bytes, from its byte number `offset` on, into the whole of `buffer`.
+    ///
+    /// # Errors
+    /// If there are not that many, or the file changed under us.
+    pub fn read_bytes(&self, tensor: &TensorInfo, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let source = &self.files[tensor.file].source;
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > tensor.bytes) {
+            let expected = format!("at most {} bytes", tensor.bytes);
+            let found = format!("{} from byte {offset} on", buffer.len());
+            return Err(Error::tensor(&tensor.name, expected, found).in_file(&source.path));
+        }
+        source.read_at(buffer, tensor.offset + offset)
+    }
+
+    /// Shows a tensor's stored bytes to `see`, in their order and as many at once as `buffer` takes.
+    fn for_blocks(
+        &self,
+        tensor: &TensorInfo,
+        buffer: &mut [u8],
+        mut see: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        for (offset, length) in blocks(tensor.bytes, buffer.len()) {
+            let block = &mut buffer[..length];
+            self.read_bytes(tensor, offset, block)?;
+            see(block)?;
+        }
+        Ok(())
+    }
+}
+
+/// `bytes` in blocks of at most `most`: where each begins, and its length.
+fn blocks(bytes: u64, most: usize) -> impl Iterator<Item = (u64, usize)> {
+    let begins = (0..bytes).step_by(most);
+    begins.map(move |begin| (begin, (bytes - begin).min(most as u64) as usize))
 }
 
 /// The largest config.json that is read. In memory a value takes up to 16 times its text.

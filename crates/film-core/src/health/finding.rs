@@ -14,7 +14,7 @@ use super::weights::Weights;
 pub struct Thresholds {
     /// Greatest share of all-zero conditioning vectors. Default 0: none should be.
     pub dead_share: f64,
-    /// Greatest share of negative γ. Default 0.25: at the start none is, and of γ that are mere noise around zero half.
+    /// Greatest share of negative γ, and of negative biases of γ. Default 0.25: at the start none is, and of γ that are mere noise around zero half.
     pub negative_share: f64,
     /// Greatest |γ|. Default 2π: a fresh layer's sine has arguments of standard deviation 1 (Sitzmann et al. 2020,
     /// arXiv:2006.09661, section 3.2), which γ multiplies: there they would span a whole period.
@@ -121,6 +121,15 @@ pub enum Finding {
         /// The greatest there should be.
         greatest: f64,
     },
+    /// Many negative biases of γ: they flip signs whatever the conditioning.
+    NegativeBias {
+        /// The FiLM layer.
+        layer: usize,
+        /// Their share.
+        share: f64,
+        /// The greatest there should be.
+        greatest: f64,
+    },
     /// Weights of the output layer far from where they started.
     FarFromStart {
         /// The FiLM layer.
@@ -201,6 +210,10 @@ impl Weights {
             non_finite(&mut findings, &tensor.tensor, tensor.count);
         }
         for (layer, of) in self.layers.iter().enumerate() {
+            let (share, greatest) = (of.gamma.negative, thresholds.negative_share);
+            if share > greatest {
+                findings.push(Finding::NegativeBias { layer, share, greatest });
+            }
             for (part, distances) in [("gamma", &of.gamma), ("beta", &of.beta)] {
                 for (tensor, distance, greatest) in [
                     ("mlp.2.weight", distances.weight, thresholds.weight_distance),
@@ -260,6 +273,13 @@ impl fmt::Display for Finding {
                 write!(
                     f,
                     "layer {layer}: γ varies over the samples by {spread:.3}, beyond {greatest}"
+                )
+            }
+            Self::NegativeBias { layer, share, greatest } => {
+                let (share, greatest) = (100.0 * share, 100.0 * greatest);
+                write!(
+                    f,
+                    "layer {layer}: {share:.1} % of the biases of γ are negative, beyond {greatest} %"
                 )
             }
             Self::FarFromStart { layer, tensor, part, distance, greatest } => {

@@ -1,13 +1,15 @@
 //! The generator's weights → how far its output layer is from where it started.
 
 use std::fmt;
+use std::ops::Range;
 
-use candle_core::Tensor;
+use candle_core::Device;
 use serde::Serialize;
 
 use super::numbers;
-use crate::config::InitType;
-use crate::error::Result;
+use crate::checkpoint::Checkpoint;
+use crate::config::{InitType, KernelFilmConfig};
+use crate::error::{Error, Result};
 use crate::generator::KernelFilmGenerator;
 
 /// What the weights tell.
@@ -53,12 +55,19 @@ pub struct Distance {
 /// Distances of some rows of `mlp.2`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
+    /// √(mean over the rows of ‖w‖²).
+    pub norm: f64,
     /// √(mean over the rows of ‖w − w₀‖²): by so much do hidden activations of length 1 move the output. Exact where w₀
     /// is zero; of `small_random` the start is known by its variance, and the squares' expectation is what is taken off.
     pub weight: f64,
     /// √(mean of (b − b₀)²), b₀ being 1 for γ and 0 for β.
     pub bias: f64,
+    /// The share of biases below 0: of γ, what starts with its sign flipped.
+    pub negative: f64,
 }
+
+/// Numbers that are measured at once.
+const PIECE: usize = 1 << 15;
 
 impl Weights {
     /// Measures the generator's weights.
@@ -66,53 +75,102 @@ impl Weights {
     /// # Errors
     /// If they cannot be read back from their device.
     pub fn new(generator: &KernelFilmGenerator) -> Result<Self> {
-        let config = generator.config();
+        let tensors = generator.tensors();
+        let values = tensors.map(|(_, tensor)| numbers(tensor));
+        let [a, b, c, d] = values;
+        let values = [a?, b?, c?, d?];
+        Self::measure(generator.config(), |which, range| Ok(values[which][range].to_vec()))
+    }
+
+    /// Measures a generator's weights where they are stored, piece by piece: in little memory, however many they are.
+    ///
+    /// # Errors
+    /// If the checkpoint lacks one of its tensors, or changed under us.
+    pub fn read(checkpoint: &Checkpoint, prefix: &str, config: &KernelFilmConfig) -> Result<Self> {
+        let names = config.parameters()?.map(|parameter| match prefix {
+            "" => parameter.name,
+            prefix => format!("{prefix}.{}", parameter.name),
+        });
+        Self::measure(config, |which, range| {
+            let missing = || Error::MissingTensor { tensor: names[which].clone() };
+            let tensor = checkpoint.get(&names[which]).ok_or_else(missing)?;
+            numbers(&checkpoint.load_range(tensor, range, &Device::Cpu)?)
+        })
+    }
+
+    /// `read` gives some of the numbers of one of the four tensors, in the order of
+    /// [`KernelFilmConfig::parameters`].
+    fn measure(
+        config: &KernelFilmConfig,
+        mut read: impl FnMut(usize, Range<usize>) -> Result<Vec<f64>>,
+    ) -> Result<Self> {
         let (width, hidden) = (config.kernel_hidden_dim, config.film_hidden_dim);
+        let parameters = config.parameters()?;
+        let (mut odd, mut squares) = ([0u64; 4], [0f64; 4]);
+        // The sums of what `of` makes of a tensor's numbers, each of which is looked at once.
+        let mut sums = |which: usize, range: Range<usize>, of: &dyn Fn(f64) -> [f64; 2]| {
+            let mut sums = [-0.0; 2];
+            for begin in range.clone().step_by(PIECE) {
+                for value in read(which, begin..range.end.min(begin + PIECE))? {
+                    odd[which] += u64::from(!value.is_finite());
+                    squares[which] += value * value;
+                    let [first, second] = of(value);
+                    sums = [sums[0] + first, sums[1] + second];
+                }
+            }
+            Ok::<_, Error>(sums)
+        };
+        for which in [0, 1] {
+            sums(which, 0..parameters[which].shape.iter().product(), &|_| [0.0; 2])?;
+        }
         // The expected ‖w₀‖² of a row of the output layer.
         let row_start = match config.init_type {
             InitType::Identity => 0.0,
             InitType::SmallRandom => hidden as f64 * config.init_std.powi(2),
         };
-        let rows = (2 * width * config.num_film_layers) as f64;
+        // The rows of γ and of β take turns.
+        let mut part = |index: usize, bias_start: f64| -> Result<Part> {
+            let rows = index * width..(index + 1) * width;
+            let [row_squares, _] =
+                sums(2, rows.start * hidden..rows.end * hidden, &|w| [w * w, 0.0])?;
+            let [moved, negative] =
+                sums(3, rows, &|b| [(b - bias_start).powi(2), if b < 0.0 { 1.0 } else { 0.0 }])?;
+            let norm = row_squares / width as f64;
+            // What falls short of the expected square has not moved. NaN stays.
+            let off = norm - row_start;
+            let weight = if off < 0.0 { 0.0 } else { off.sqrt() };
+            Ok(Part {
+                norm: norm.sqrt(),
+                weight,
+                bias: (moved / width as f64).sqrt(),
+                negative: negative / width as f64,
+            })
+        };
+        let layers = (0..config.num_film_layers)
+            .map(|layer| {
+                Ok(Distance { gamma: part(2 * layer, 1.0)?, beta: part(2 * layer + 1, 0.0)? })
+            })
+            .collect::<Result<_>>()?;
         // Uniform between ±1/√cond_dim: a third of its square each.
         let uniform = 1.0 / (3.0 * config.cond_dim as f64);
-        let mut starts = [
+        let rows = (2 * width * config.num_film_layers) as f64;
+        let starts = [
             (hidden * config.cond_dim) as f64 * uniform,
             hidden as f64 * uniform,
             rows * row_start,
             rows / 2.0,
-        ]
-        .into_iter();
-        let (mut non_finite, mut norms) = (Vec::new(), Vec::new());
-        let mut values = |(name, tensor): (&str, &Tensor)| -> Result<Vec<f64>> {
-            let values = numbers(tensor)?;
-            let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let start = starts.next().unwrap_or_default().sqrt();
-            norms.push(Norm { tensor: name.into(), norm, start });
-            let count = values.iter().filter(|value| !value.is_finite()).count() as u64;
-            if count > 0 {
-                non_finite.push(NonFinite { tensor: name.into(), count });
-            }
-            Ok(values)
-        };
-        let [hidden_weight, hidden_bias, weight, bias] = generator.tensors();
-        values(hidden_weight)?;
-        values(hidden_bias)?;
-        let (weight, bias) = (values(weight)?, values(bias)?);
-        let part = |weight: &[f64], bias: &[f64], bias_start: f64| {
-            let squares: f64 = weight.iter().map(|w| w * w).sum();
-            let moved: f64 = bias.iter().map(|b| (b - bias_start).powi(2)).sum();
-            let off = squares / width as f64 - row_start;
-            // What falls short of the expected square has not moved. NaN stays.
-            let weight = if off < 0.0 { 0.0 } else { off.sqrt() };
-            Part { weight, bias: (moved / width as f64).sqrt() }
-        };
-        let layers = weight.chunks_exact(2 * width * hidden).zip(bias.chunks_exact(2 * width));
-        let layers = layers.map(|(weight, bias)| {
-            let (weights, biases) = (weight.split_at(width * hidden), bias.split_at(width));
-            Distance { gamma: part(weights.0, biases.0, 1.0), beta: part(weights.1, biases.1, 0.0) }
+        ];
+        let norms = parameters.iter().zip(squares.into_iter().zip(starts));
+        let norms = norms.map(|(parameter, (norm, start))| Norm {
+            tensor: parameter.name.clone(),
+            norm: norm.sqrt(),
+            start: start.sqrt(),
         });
-        Ok(Self { layers: layers.collect(), non_finite, norms })
+        let norms = norms.collect();
+        let non_finite = parameters.into_iter().zip(odd).filter(|(_, count)| *count > 0);
+        let non_finite =
+            non_finite.map(|(parameter, count)| NonFinite { tensor: parameter.name, count });
+        Ok(Self { non_finite: non_finite.collect(), norms, layers })
     }
 }
 

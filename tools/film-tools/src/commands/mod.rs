@@ -4,6 +4,8 @@ mod completions;
 mod conv;
 mod convert;
 mod diagnose;
+mod diff;
+mod extract;
 mod flops;
 mod init;
 mod inspect;
@@ -12,6 +14,7 @@ mod man;
 mod run;
 mod select;
 mod settings;
+mod verify;
 
 use std::io::Write;
 use std::path::Path;
@@ -26,7 +29,7 @@ use serde_json::{Map, Value};
 use crate::args::{Command, Rows, Sizes, Tensors};
 use crate::hub;
 use crate::input::Input;
-use crate::output::{Target, significant, wrap};
+use crate::output::{Target, number, significant, wrap};
 use crate::printer::{self, BOLD, escape};
 
 /// The version of everything that `--json` prints.
@@ -44,18 +47,31 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-pub(crate) fn run(command: Command) -> Result<()> {
+/// How a command ended that did its work: its exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// There is nothing more to say.
+    Fine = 0,
+    /// What was looked for is there: findings, differences. The output tells which.
+    Found = 1,
+}
+
+pub(crate) fn run(command: Command) -> Result<Status> {
+    let fine = |()| Status::Fine;
     match command {
-        Command::Init(args) => init::run(args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Flops(args) => flops::run(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Kernel(args) => kernel::run(&args),
-        Command::Conv(args) => conv::run(&args),
-        Command::Diagnose(args) => diagnose::run(&args),
-        Command::Convert(args) => convert::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Man(args) => man::run(&args),
+        Command::Init(args) => init::run(args).map(fine),
+        Command::Inspect(args) => inspect::run(&args).map(fine),
+        Command::Flops(args) => flops::run(&args).map(fine),
+        Command::Run(args) => run::run(&args).map(fine),
+        Command::Kernel(args) => kernel::run(&args).map(fine),
+        Command::Conv(args) => conv::run(&args).map(fine),
+        Command::Diagnose(args) => diagnose::run(&args).map(fine),
+        Command::Convert(args) => convert::run(&args).map(fine),
+        Command::Verify(args) => verify::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Extract(args) => extract::run(&args).map(fine),
+        Command::Completions(args) => completions::run(&args).map(fine),
+        Command::Man(args) => man::run(&args).map(fine),
     }
     .map_err(|error| match error.downcast_ref::<Error>().map(Error::cause) {
         Some(Error::Exists) => anyhow::anyhow!("{error}: --force replaces it"),
@@ -140,6 +156,11 @@ fn title(out: &mut impl Write, prefix: &str, checkpoint: &str) -> Result<()> {
         writeln!(out, "{BOLD}{line}{BOLD:#}")?;
     }
     Ok(())
+}
+
+/// "1 file", "2 files".
+fn plural(count: usize, noun: &str) -> String {
+    format!("{} {noun}{}", number(count as u64), if count == 1 { "" } else { "s" })
 }
 
 /// Lines of statistics, their names as wide as the longest.

@@ -11,4 +11,4 @@ pub(crate) use film_picture::text::{fit, significant, width};
 pub(crate) use progress::{CHUNK_BYTES, Progress};
 pub(crate) use table::{Align, Table, number, size, wrap};
 pub(crate) use tensors::{Entry, Format, Target, TensorWriter};
-pub(crate) use tree::{Node, tree};
+pub(crate) use tree::{Leaf, Node, tree};

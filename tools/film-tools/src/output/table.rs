@@ -39,29 +39,57 @@ impl<const N: usize> Table<N> {
         self.print_within(out, terminal_columns().unwrap_or(usize::MAX))
     }
 
-    fn print_within(&self, out: &mut impl Write, columns: usize) -> std::io::Result<()> {
-        let mut widths: [usize; N] = std::array::from_fn(|column| {
+    /// Prints the table in `columns`: what does not fit into the first column is broken behind dots, the last line of it
+    /// beside the other cells.
+    pub(crate) fn print_wrapped(
+        &self,
+        out: &mut impl Write,
+        columns: usize,
+    ) -> std::io::Result<()> {
+        let mut widths = self.widths();
+        let others = widths[1..].iter().map(|width| width + 2).sum::<usize>();
+        widths[0] = widths[0].min(columns.saturating_sub(others).max(12));
+        writeln!(out, "{BOLD}{}{BOLD:#}", line(&self.names(), &widths, &self.columns))?;
+        for row in self.rows.iter().flatten() {
+            let mut cells = row.clone();
+            // A line that stands alone may go on under the other columns.
+            let alone = cells[1..].iter().all(String::is_empty);
+            let mut lines = wrap(&row[0], if alone { columns } else { widths[0] });
+            cells[0] = lines.pop().unwrap_or_default();
+            for above in lines {
+                writeln!(out, "{above}")?;
+            }
+            match alone {
+                true => writeln!(out, "{}", cells[0])?,
+                false => writeln!(out, "{}", line(&cells, &widths, &self.columns))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> [String; N] {
+        std::array::from_fn(|column| self.columns[column].0.clone())
+    }
+
+    /// The widest cell of each column.
+    fn widths(&self) -> [usize; N] {
+        std::array::from_fn(|column| {
             let cells = self.rows.iter().flatten().map(|row| width(&row[column]));
             cells.chain([width(&self.columns[column].0)]).max().unwrap_or(0)
-        });
+        })
+    }
+
+    fn print_within(&self, out: &mut impl Write, columns: usize) -> std::io::Result<()> {
+        let mut widths = self.widths();
         let excess = (widths.iter().sum::<usize>() + 2 * (N - 1)).saturating_sub(columns);
         let room = widths[0].saturating_sub(excess);
         if room >= widths[0].min(12) {
             widths[0] = room;
         }
-        let line = |cells: &[String; N]| {
-            let cell = |column: usize| {
-                let (columns, align) = (widths[column], self.columns[column].1);
-                pad(&fit(&cells[column], columns), columns, align)
-            };
-            let text: Vec<String> = (0..N).map(cell).collect();
-            text.join("  ").trim_end().to_string()
-        };
-        let names = std::array::from_fn(|column| self.columns[column].0.clone());
-        writeln!(out, "{BOLD}{}{BOLD:#}", line(&names))?;
+        writeln!(out, "{BOLD}{}{BOLD:#}", line(&self.names(), &widths, &self.columns))?;
         for row in &self.rows {
             match row {
-                Some(cells) => writeln!(out, "{}", line(cells))?,
+                Some(cells) => writeln!(out, "{}", line(cells, &widths, &self.columns))?,
                 None => {
                     writeln!(out, "{}", "─".repeat(widths.iter().sum::<usize>() + 2 * (N - 1)))?;
                 }
@@ -69,6 +97,20 @@ impl<const N: usize> Table<N> {
         }
         Ok(())
     }
+}
+
+/// The cells of a row in columns of these widths.
+fn line<const N: usize>(
+    cells: &[String; N],
+    widths: &[usize; N],
+    columns: &[(String, Align); N],
+) -> String {
+    let cell = |column: usize| {
+        let (columns, align) = (widths[column], columns[column].1);
+        pad(&fit(&cells[column], columns), columns, align)
+    };
+    let text: Vec<String> = (0..N).map(cell).collect();
+    text.join("  ").trim_end().to_string()
 }
 
 fn pad(text: &str, columns: usize, align: Align) -> String {

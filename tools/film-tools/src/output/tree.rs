@@ -1,9 +1,16 @@
 //! Dotted names as a tree, in which blocks that repeat are folded: `blocks.[0..11]`.
 
-use film_core::checkpoint::TensorInfo;
+use film_core::checkpoint::{Digest, TensorInfo};
 
 /// Names with more segments than this keep their rest in one piece.
 const MAX_DEPTH: usize = 48;
+
+/// A tensor, and the hash of its bytes where they were asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaf<'a> {
+    pub(crate) tensor: &'a TensorInfo,
+    pub(crate) hash: Option<Digest>,
+}
 
 /// A segment of a name, and those below it up to the next fork.
 #[derive(Debug, Clone)]
@@ -14,13 +21,25 @@ pub(crate) struct Node<'a> {
     /// How many siblings of the same structure this one stands for.
     pub(crate) repeats: u64,
     /// The tensor of exactly this name (the first of the repeated ones).
-    pub(crate) tensor: Option<&'a TensorInfo>,
+    pub(crate) tensor: Option<Leaf<'a>>,
     pub(crate) children: Vec<Node<'a>>,
     /// Numbers in one repeat.
     pub(crate) parameters: u64,
+    /// Bytes in one repeat.
+    pub(crate) bytes: u64,
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
+    /// The tensors of one repeat: its own, and those of the nodes below, each as many times as it is repeated.
+    pub(crate) fn tensors(&self) -> Vec<(u64, &'a TensorInfo)> {
+        let mut tensors: Vec<_> = self.tensor.iter().map(|leaf| (1, leaf.tensor)).collect();
+        for child in &self.children {
+            let below = child.tensors().into_iter();
+            tensors.extend(below.map(|(count, tensor)| (count * child.repeats, tensor)));
+        }
+        tensors
+    }
+
     /// The segments on this node's line.
     pub(crate) fn name(&self) -> String {
         format!("{}{}", self.segment, self.rest)
@@ -28,12 +47,12 @@ impl Node<'_> {
 }
 
 /// A name's segments, and the tensor of that name.
-type Path<'a> = (Vec<&'a str>, &'a TensorInfo);
+type Path<'a> = (Vec<&'a str>, Leaf<'a>);
 
-/// The tree of `tensors`.
-pub(crate) fn tree<'a>(tensors: &[&'a TensorInfo]) -> Vec<Node<'a>> {
-    let path = |tensor: &&'a TensorInfo| (tensor.name.splitn(MAX_DEPTH, '.').collect(), *tensor);
-    let mut paths: Vec<Path> = tensors.iter().map(path).collect();
+/// The tree of `leaves`.
+pub(crate) fn tree<'a>(leaves: &[Leaf<'a>]) -> Vec<Node<'a>> {
+    let path = |leaf: &Leaf<'a>| (leaf.tensor.name.splitn(MAX_DEPTH, '.').collect(), *leaf);
+    let mut paths: Vec<Path> = leaves.iter().map(path).collect();
     paths.sort_by(|(a, _), (b, _)| {
         a.iter().map(|segment| order(segment)).cmp(b.iter().map(|segment| order(segment)))
     });
@@ -58,8 +77,12 @@ fn node<'a>(paths: &[Path<'a>], depth: usize) -> Node<'a> {
     let ends = paths[0].0.len() == depth + 1;
     let (tensor, deeper) = if ends { (Some(paths[0].1), &paths[1..]) } else { (None, paths) };
     let mut children = level(deeper, depth + 1);
-    let own = tensor.map_or(0, |tensor| tensor.count() as u64);
-    let below: u64 = children.iter().map(|child| child.repeats * child.parameters).sum();
+    let total = |own: fn(&TensorInfo) -> u64, below: fn(&Node) -> u64| {
+        let own = tensor.map_or(0, |leaf| own(leaf.tensor));
+        own + children.iter().map(|child| child.repeats * below(child)).sum::<u64>()
+    };
+    let parameters = total(|tensor| tensor.count() as u64, |child| child.parameters);
+    let bytes = total(|tensor| tensor.bytes, |child| child.bytes);
     let segment = paths[0].0[depth].to_string();
     // A path without forks is one line.
     if tensor.is_none() && children.len() == 1 {
@@ -68,7 +91,7 @@ fn node<'a>(paths: &[Path<'a>], depth: usize) -> Node<'a> {
         only.segment = segment;
         return only;
     }
-    Node { segment, rest: String::new(), repeats: 1, tensor, children, parameters: own + below }
+    Node { segment, rest: String::new(), repeats: 1, tensor, children, parameters, bytes }
 }
 
 /// Folds runs of consecutively numbered siblings of the same structure.
@@ -94,11 +117,13 @@ fn fold(nodes: Vec<Node>) -> Vec<Node> {
     folded.into_iter().map(|(node, _)| node).collect()
 }
 
-/// Whether two nodes differ in nothing but their own segment.
+/// Whether two nodes differ in nothing but their own segment: names, dtypes, shapes, and bytes where they are hashed.
 fn same(a: &Node, b: &Node) -> bool {
     let child = |(a, b): (&Node, &Node)| a.segment == b.segment && same(a, b);
     let alike = match (a.tensor, b.tensor) {
-        (Some(a), Some(b)) => a.dtype == b.dtype && a.shape == b.shape,
+        (Some(a), Some(b)) => {
+            (a.tensor.dtype, &a.tensor.shape, a.hash) == (b.tensor.dtype, &b.tensor.shape, b.hash)
+        }
         (a, b) => a.is_none() && b.is_none(),
     };
     alike

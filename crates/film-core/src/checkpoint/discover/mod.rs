@@ -5,6 +5,7 @@ mod conv;
 mod encoder;
 mod generator;
 mod kernel;
+mod module;
 mod names;
 mod settings;
 
@@ -12,17 +13,20 @@ use std::collections::HashMap;
 
 use super::Checkpoint;
 use crate::error::{Error, Result};
+use crate::json::Object;
 use conv::conv;
 use encoder::encoder;
 use generator::{NAMES, generator};
 use kernel::kernel;
-use names::{join, parent, parent_of};
+use names::{parent, parent_of};
 
 pub use conv::FoundConv;
 pub use encoder::{Encoder, FoundEncoder};
 pub use generator::FoundGenerator;
 pub use kernel::{FoundKernel, FoundMask};
+pub use module::Module;
 pub use names::is_below;
+pub(super) use names::join;
 pub use settings::KernelSettings;
 
 /// What a checkpoint holds that this crate can run.
@@ -55,8 +59,8 @@ impl NearMiss {
 }
 
 impl Discovery {
-    pub(super) fn new(checkpoint: &Checkpoint) -> Result<Self> {
-        let config = checkpoint.config()?.unwrap_or_default();
+    /// `config` is the checkpoint's config.json.
+    pub(super) fn new(checkpoint: &Checkpoint, config: &Object) -> Result<Self> {
         let mut found = Self {
             generators: vec![],
             kernels: vec![],
@@ -70,7 +74,7 @@ impl Discovery {
         for tensor in checkpoint.tensors() {
             let name = tensor.name.as_str();
             if let Some(prefix) = parent(name, "mlp.0.weight") {
-                match generator(checkpoint, prefix, &config)? {
+                match generator(checkpoint, prefix, config)? {
                     Ok(generator) => found.generators.push(generator),
                     Err(why) => found.near_misses.push(NearMiss::new(prefix, why)),
                 }

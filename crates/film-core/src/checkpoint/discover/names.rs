@@ -10,7 +10,7 @@ pub(super) fn parent_of(prefix: &str) -> &str {
     prefix.rsplit_once('.').map_or("", |(parent, _)| parent)
 }
 
-pub(super) fn join(prefix: &str, name: &str) -> String {
+pub(in crate::checkpoint) fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}") }
 }
 

@@ -156,7 +156,7 @@ impl PickleCheckpoint {
     /// # Errors
     /// If there is nothing, or it cannot be read.
     pub fn is_at(path: impl AsRef<Path>) -> Result<bool> {
-        let located = locate::locate(path.as_ref(), &locate::EITHER)?;
+        let located = locate::locate(path.as_ref(), &locate::EITHER, &mut Err)?;
         let Some(file) = located.files.first() else { return Ok(false) };
         let source = Source::open(file)?;
         Ok(form(&source)?.is_some())
@@ -170,7 +170,7 @@ impl PickleCheckpoint {
     /// dict or several, or one with a tensor that safetensors cannot hold; the error names the file.
     pub fn open(path: impl AsRef<Path>, options: &PickleOptions) -> Result<Self> {
         let path = path.as_ref();
-        let located = locate::locate(path, &PICKLES)?;
+        let located = locate::locate(path, &PICKLES, &mut Err)?;
         let (mut files, mut tensors) = (Vec::new(), Vec::new());
         for (index, path) in located.files.iter().enumerate() {
             let source = Source::open(path)?;
@@ -185,7 +185,8 @@ impl PickleCheckpoint {
             return Err(Error::Format(text).in_file(files[pair[1].file].path()));
         }
         if let Some(index) = &located.index {
-            index.check(&tensors, |tensor| (&tensor.name, tensor.file))?;
+            let paths: Vec<&Path> = files.iter().map(PickleFile::path).collect();
+            index.check(&paths, &tensors, |tensor| (&tensor.name, tensor.file), &mut Err)?;
         }
         Ok(Self { path: path.into(), files, tensors, config: located.config })
     }

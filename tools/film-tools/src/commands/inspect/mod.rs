@@ -3,7 +3,9 @@
 mod report;
 mod text;
 
+use std::cmp::Reverse;
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use film_core::Error;
@@ -12,14 +14,16 @@ use film_core::checkpoint::{
 };
 
 use super::select::Select;
-use super::{discover, selection};
-use crate::args::Inspect;
+use super::{Usage, discover, selection};
+use crate::args::{Inspect, Sort};
+use crate::output::{Leaf, Node};
 use crate::printer;
 
 /// What of a checkpoint is to be shown.
 struct Shown<'a> {
     checkpoint: &'a Checkpoint,
-    tensors: Vec<&'a TensorInfo>,
+    /// In the order asked for.
+    tensors: Vec<Leaf<'a>>,
     generators: Vec<&'a FoundGenerator>,
     kernels: Vec<&'a FoundKernel>,
     /// What is nearly a kernel.
@@ -28,6 +32,11 @@ struct Shown<'a> {
 }
 
 pub(crate) fn run(args: &Inspect) -> Result<()> {
+    if !args.flat && !args.json && matches!(args.sort, Sort::Dtype | Sort::Shape) {
+        let text =
+            "--sort dtype and shape go with --flat or --json: the tree's groups have neither";
+        return Err(Usage(text.into()).into());
+    }
     let checkpoint = super::open(&args.checkpoint)?;
     let discovery = discover(&checkpoint)?;
     let shown = select(args, &checkpoint, &discovery)?;
@@ -39,7 +48,7 @@ pub(crate) fn run(args: &Inspect) -> Result<()> {
     if args.flat {
         text::flat(&mut out, &shown)?;
     } else {
-        text::folded(&mut out, &shown)?;
+        text::folded(&mut out, &shown, args)?;
     }
     text::generators(&mut out, &shown)?;
     text::kernels(&mut out, &shown)?;
@@ -78,6 +87,51 @@ fn select<'a>(
     let generators = discovery.generators().iter().filter(|found| is_shown(&found.prefix));
     let kernels = discovery.kernels().iter().filter(|found| is_shown(&found.prefix));
     let (generators, kernels) = (generators.collect(), kernels.collect());
+    let hashes = match args.hash {
+        true => checkpoint.sha256(&tensors)?.into_iter().map(Some).collect(),
+        false => vec![None; tensors.len()],
+    };
+    let leaves = tensors.into_iter().zip(hashes).map(|(tensor, hash)| Leaf { tensor, hash });
+    let mut tensors: Vec<Leaf> = leaves.collect();
+    args.arrange(checkpoint, &mut tensors);
     let misses = discovery.kernel_misses().iter().filter(|miss| inside(&miss.prefix)).collect();
     Ok(Shown { checkpoint, tensors, generators, kernels, misses, discovery })
+}
+
+impl Inspect {
+    /// Puts tensors in the order asked for.
+    fn arrange(&self, checkpoint: &Checkpoint, leaves: &mut [Leaf]) {
+        match self.sort {
+            Sort::Name => {}
+            Sort::Size => leaves.sort_by_key(|leaf| Reverse(leaf.tensor.bytes)),
+            Sort::Offset => leaves.sort_by_cached_key(|leaf| place(checkpoint, leaf.tensor)),
+            Sort::Dtype => leaves.sort_by_cached_key(|leaf| leaf.tensor.dtype.to_string()),
+            Sort::Shape => {
+                leaves.sort_by_key(|leaf| (leaf.tensor.shape.len(), leaf.tensor.shape.clone()));
+            }
+        }
+        if self.reverse {
+            leaves.reverse();
+        }
+    }
+
+    /// Puts siblings in the tree in the order asked for: groups by their totals and by what of them comes first.
+    fn arrange_nodes(&self, checkpoint: &Checkpoint, nodes: &mut [Node]) {
+        match self.sort {
+            Sort::Size => nodes.sort_by_key(|node| Reverse(node.repeats * node.bytes)),
+            Sort::Offset => nodes.sort_by_cached_key(|node| {
+                node.tensors().iter().map(|(_, tensor)| place(checkpoint, tensor)).min()
+            }),
+            _ => {}
+        }
+        if self.reverse {
+            nodes.reverse();
+        }
+        nodes.iter_mut().for_each(|node| self.arrange_nodes(checkpoint, &mut node.children));
+    }
+}
+
+/// Where a tensor stands.
+fn place(checkpoint: &Checkpoint, tensor: &TensorInfo) -> (PathBuf, u64) {
+    (checkpoint.file_of(tensor).path().to_path_buf(), tensor.offset)
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Shown;
 use crate::commands::SCHEMA_VERSION;
+use crate::output::Leaf;
 
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
@@ -38,6 +39,8 @@ struct Tensor<'a> {
     parameters: u64,
     bytes: u64,
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -116,13 +119,14 @@ pub(super) fn report<'a>(shown: &Shown<'a>) -> Report<'a> {
         tensors: shown
             .tensors
             .iter()
-            .map(|tensor| Tensor {
+            .map(|&Leaf { tensor, hash }| Tensor {
                 name: &tensor.name,
                 dtype: tensor.dtype.to_string(),
                 shape: &tensor.shape,
                 parameters: tensor.count() as u64,
                 bytes: tensor.bytes,
                 file: file(tensor),
+                sha256: hash.map(|hash| hash.to_string()),
             })
             .collect(),
         generators: shown

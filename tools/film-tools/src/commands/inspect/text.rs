@@ -7,6 +7,8 @@ use film_core::checkpoint::{FoundGenerator, FoundKernel, TensorInfo};
 
 use super::Shown;
 use super::report::{Registers, dtypes, registers};
+use crate::args::Inspect;
+use crate::commands::plural;
 use crate::output::{Node, fit, number, size, tree, width, wrap};
 use crate::printer::{self, BOLD, DIM, escape};
 
@@ -22,10 +24,6 @@ fn totals<'a>(tensors: impl Iterator<Item = &'a TensorInfo> + Clone) -> String {
         number(parameters),
         size(bytes)
     )
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{} {noun}{}", number(count as u64), if count == 1 { "" } else { "s" })
 }
 
 pub(super) fn header(out: &mut impl Write, shown: &Shown) -> Result<()> {
@@ -49,7 +47,7 @@ pub(super) fn header(out: &mut impl Write, shown: &Shown) -> Result<()> {
         )?;
     }
     if shown.tensors.len() < checkpoint.tensors().len() {
-        writeln!(out, "shown: {}", totals(shown.tensors.iter().copied()))?;
+        writeln!(out, "shown: {}", totals(shown.tensors.iter().map(|leaf| leaf.tensor)))?;
     }
     Ok(writeln!(out)?)
 }
@@ -57,16 +55,21 @@ pub(super) fn header(out: &mut impl Write, shown: &Shown) -> Result<()> {
 pub(super) fn flat(out: &mut impl Write, shown: &Shown) -> Result<()> {
     let shape = |tensor: &TensorInfo| format!("{:?}", tensor.shape);
     let widest = |of: &dyn Fn(&TensorInfo) -> usize| {
-        shown.tensors.iter().map(|tensor| of(tensor)).max().unwrap_or(0)
+        shown.tensors.iter().map(|leaf| of(leaf.tensor)).max().unwrap_or(0)
     };
     let (dtypes, shapes) =
         (widest(&|tensor| tensor.dtype.to_string().len()), widest(&|tensor| shape(tensor).len()));
-    let room = printer::terminal_columns()
-        .map(|columns| columns.saturating_sub(dtypes + shapes + 4).max(16));
-    for tensor in &shown.tensors {
-        let name = escape(&tensor.name);
+    let hashes = shown.tensors.iter().any(|leaf| leaf.hash.is_some()).then_some(64 + 2);
+    let taken = dtypes + shapes + 4 + hashes.unwrap_or(0);
+    let room = printer::terminal_columns().map(|columns| columns.saturating_sub(taken).max(16));
+    for leaf in &shown.tensors {
+        if let Some(hash) = leaf.hash {
+            write!(out, "{hash}  ")?;
+        }
+        let (dtype, shape) = (leaf.tensor.dtype.to_string(), shape(leaf.tensor));
+        let name = escape(&leaf.tensor.name);
         let name = room.map_or(name.clone(), |room| fit(&name, room));
-        writeln!(out, "{:dtypes$}  {:shapes$}  {name}", tensor.dtype.to_string(), shape(tensor))?;
+        writeln!(out, "{dtype:dtypes$}  {shape:shapes$}  {name}")?;
     }
     Ok(writeln!(out)?)
 }
@@ -79,13 +82,17 @@ struct Line {
     shape: String,
     parameters: String,
     share: String,
+    hash: Option<String>,
 }
 
-pub(super) fn folded(out: &mut impl Write, shown: &Shown) -> Result<()> {
+pub(super) fn folded(out: &mut impl Write, shown: &Shown, args: &Inspect) -> Result<()> {
     let total: u64 = shown.checkpoint.tensors().iter().map(|tensor| tensor.count() as u64).sum();
     let mut lines = vec![];
-    for node in tree(&shown.tensors) {
-        gather(&mut lines, &node, 0, 1, total.max(1));
+    let mut nodes = tree(&shown.tensors);
+    args.arrange_nodes(shown.checkpoint, &mut nodes);
+    let levels = args.depth.unwrap_or(usize::MAX);
+    for node in &nodes {
+        gather(&mut lines, node, 0, levels, 1, total.max(1));
     }
     let widest = |of: fn(&Line) -> &str, name: &str| {
         lines.iter().map(|line| width(of(line))).max().unwrap_or(0).max(name.len())
@@ -114,27 +121,55 @@ pub(super) fn folded(out: &mut impl Write, shown: &Shown) -> Result<()> {
         let space = " ".repeat(names.saturating_sub(width(&last)));
         let rest = rest(&line.dtype, &line.shape, &line.parameters, &line.share);
         writeln!(out, "{style}{last}{style:#}{space}{rest}")?;
+        if let Some(hash) = &line.hash {
+            writeln!(out, "{DIM}{hash}{DIM:#}")?;
+        }
     }
     Ok(writeln!(out)?)
 }
 
-/// The lines of a node and all below it. `repeats`: how many times the node itself stands there.
-fn gather(lines: &mut Vec<Line>, node: &Node, depth: usize, repeats: u64, total: u64) {
+/// The lines of a node and of those below it, down to `levels`; what is deeper is summed up. `repeats`: how many times
+/// the node itself stands there.
+fn gather(
+    lines: &mut Vec<Line>,
+    node: &Node,
+    depth: usize,
+    levels: usize,
+    repeats: u64,
+    total: u64,
+) {
     let repeats = repeats * node.repeats;
     let count = |each: u64| match repeats {
         1 => number(each),
         _ => format!("{} × {}", number(repeats), number(each)),
     };
+    let cut = depth + 1 >= levels && !node.children.is_empty();
+    let (dtype, shape) = match node.tensor {
+        _ if cut => {
+            let tensors = node.tensors();
+            let kinds = dtypes(tensors.iter().map(|(_, tensor)| *tensor)).into_keys();
+            let kinds: Vec<String> = kinds.collect();
+            let count: u64 = tensors.iter().map(|(count, _)| count).sum();
+            (kinds.join(" + "), plural(usize::try_from(count).unwrap_or(usize::MAX), "tensor"))
+        }
+        Some(leaf) => (leaf.tensor.dtype.to_string(), format!("{:?}", leaf.tensor.shape)),
+        None => Default::default(),
+    };
+    let hash = node.tensor.filter(|_| !cut).and_then(|leaf| leaf.hash);
     lines.push(Line {
         name: format!("{}{}", "  ".repeat(depth.min(12)), escape(&node.name())),
         group: node.tensor.is_none(),
-        dtype: node.tensor.map(|tensor| tensor.dtype.to_string()).unwrap_or_default(),
-        shape: node.tensor.map(|tensor| format!("{:?}", tensor.shape)).unwrap_or_default(),
+        dtype,
+        shape,
         parameters: count(node.parameters),
         share: format!("{:.1}%", 100.0 * (repeats * node.parameters) as f64 / total as f64),
+        // 64 digits fit behind 16 columns.
+        hash: hash.map(|hash| format!("{}{hash}", " ".repeat((2 * depth + 2).min(16)))),
     });
-    for child in &node.children {
-        gather(lines, child, depth + 1, repeats, total);
+    if !cut {
+        for child in &node.children {
+            gather(lines, child, depth + 1, levels, repeats, total);
+        }
     }
 }
 

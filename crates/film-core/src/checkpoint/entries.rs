@@ -1,0 +1,218 @@
+//! A header's JSON → its entries. All are kept: a name that stands twice is seen, and a bad value hides no other.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use safetensors::Dtype;
+use serde::de::{
+    Deserialize, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::Value;
+
+use crate::json::OfObject;
+
+const METADATA: &str = "__metadata__";
+/// As many axes as a tensor may have in NumPy and PyTorch.
+const MAX_RANK: usize = 64;
+/// Metadata are for a few lines of text; a header full of them would take many times its size in memory.
+const MAX_METADATA: usize = 1 << 16;
+/// The largest broken header that is taken apart, which takes many times its size in memory.
+const TAKEN_APART: usize = 4 << 20;
+
+/// A JSON object's pairs, in their order; no more than metadata may have.
+#[derive(Debug)]
+struct Pairs<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Object<V> {
+            type Value = Pairs<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    if pairs.len() == MAX_METADATA {
+                        let text = format!("it has more than {MAX_METADATA} keys");
+                        return Err(A::Error::custom(text));
+                    }
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Object(PhantomData))
+    }
+}
+
+impl<V> Pairs<V> {
+    /// The keys that stand more than once, each once, sorted.
+    fn repeated(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let groups = names.chunk_by(|a, b| a == b);
+        groups.filter(|group| group.len() > 1).map(|group| group[0]).collect()
+    }
+}
+
+/// One tensor's entry, as JSON has it. There may be millions.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct RawTensor {
+    pub(super) dtype: RawDtype,
+    #[serde(deserialize_with = "shape")]
+    pub(super) shape: Box<[u64]>,
+    pub(super) data_offsets: (u64, u64),
+}
+
+/// A dtype, or its name where that is none.
+#[derive(Debug)]
+pub(super) struct RawDtype(pub(super) Result<Dtype, Box<str>>);
+
+impl<'de> Deserialize<'de> for RawDtype {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let dtype: Result<_, serde::de::value::Error> =
+            Dtype::deserialize((&*name).into_deserializer());
+        Ok(Self(dtype.map_err(|_| name.into())))
+    }
+}
+
+fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[u64]>, D::Error> {
+    struct Sizes;
+
+    impl<'de> Visitor<'de> for Sizes {
+        type Value = Box<[u64]>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a list of sizes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Box<[u64]>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(size) = sizes.next_element()? {
+                if shape.len() == MAX_RANK {
+                    let text = format!("the shape has more than {MAX_RANK} axes");
+                    return Err(A::Error::custom(text));
+                }
+                shape.push(size);
+            }
+            Ok(shape.into())
+        }
+    }
+
+    deserializer.deserialize_seq(Sizes)
+}
+
+/// The entries of a header, and what is wrong with those that are none.
+#[derive(Debug, Default)]
+pub(super) struct RawHeader {
+    /// Sorted by name.
+    pub(super) tensors: Vec<(String, RawTensor)>,
+    /// Sorted by key.
+    pub(super) metadata: Vec<(String, String)>,
+    pub(super) problems: Vec<String>,
+}
+
+/// Reads a header. One that is sound is read in one pass; of another every entry is tried by itself, if asked to be
+/// `thorough`.
+pub(super) fn parse(json: &[u8], thorough: bool) -> RawHeader {
+    let mut header = match serde_json::from_slice::<RawHeader>(json) {
+        Ok(header) => header,
+        Err(first) if !thorough || json.len() > TAKEN_APART => {
+            RawHeader { problems: vec![first.to_string()], ..RawHeader::default() }
+        }
+        Err(first) => match serde_json::from_slice(json) {
+            Ok(Pairs(entries)) => one_by_one(entries),
+            // No JSON behind some point: what stands before it may be broken, too.
+            Err(last) => {
+                let mut problems = vec![first.to_string(), last.to_string()];
+                if problems[0].ends_with(&problems[1]) || !last.is_syntax() {
+                    problems.pop();
+                }
+                RawHeader { problems, ..RawHeader::default() }
+            }
+        },
+    };
+    header.tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+    header.metadata.sort();
+    header
+}
+
+fn one_by_one(entries: Vec<(String, Value)>) -> RawHeader {
+    let mut header = RawHeader::default();
+    let mut metadata = 0;
+    for (name, value) in entries {
+        let problem = |error| format!("entry {name:?}: {error}");
+        match value {
+            Value::Object(pairs) if name == METADATA => {
+                metadata += 1;
+                for (key, value) in pairs {
+                    match value {
+                        Value::String(text) => header.metadata.push((key, text)),
+                        other => header
+                            .problems
+                            .push(problem(format!("{key:?}: expected a string, found {other}"))),
+                    }
+                }
+            }
+            other if name == METADATA => {
+                header.problems.push(problem(format!("expected an object, found {other}")));
+            }
+            value => match OfObject::deserialize(value) {
+                Ok(OfObject(raw)) => header.tensors.push((name, raw)),
+                Err(error) => header.problems.push(problem(error.to_string())),
+            },
+        }
+    }
+    if metadata > 1 {
+        header.problems.push(format!("entry {METADATA:?} stands twice"));
+    }
+    header
+}
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = RawHeader;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object of tensors by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
+                let mut header = RawHeader::default();
+                let mut has_metadata = false;
+                while let Some(name) = map.next_key::<String>()? {
+                    let in_entry = |error| A::Error::custom(format!("entry {name:?}: {error}"));
+                    if name == METADATA {
+                        if std::mem::replace(&mut has_metadata, true) {
+                            return Err(A::Error::custom(format!(
+                                "entry {METADATA:?} stands twice"
+                            )));
+                        }
+                        let pairs: Pairs<String> = map.next_value().map_err(in_entry)?;
+                        let twice = pairs.repeated().into_iter();
+                        let twice =
+                            twice.map(|key| format!("entry {name:?}: {key:?} stands twice"));
+                        header.problems.extend(twice);
+                        header.metadata = pairs.0;
+                    } else {
+                        let OfObject(raw) = map.next_value().map_err(in_entry)?;
+                        header.tensors.push((name, raw));
+                    }
+                }
+                Ok(header)
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}

@@ -1,0 +1,178 @@
+//! Everything that is wrong with a checkpoint, not only what is met first.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::discover::Discovery;
+use super::index::Index;
+use super::locate::{INDEX, Located, WEIGHTS};
+use super::{Checkpoint, CheckpointFile, TensorInfo, header};
+use crate::error::{Error, Result};
+use crate::json::Object;
+
+/// What of a checkpoint can be read, and everything that is wrong with it.
+#[derive(Debug)]
+pub struct Verified {
+    /// The files whose headers can be read, and the tensors whose entries can be. Of tensors that stand several times,
+    /// the first.
+    pub checkpoint: Checkpoint,
+    /// What is wrong, each with the file it is about: as text, `path: problem`.
+    pub problems: Vec<Error>,
+}
+
+/// Checks a checkpoint's structure: all that [`Checkpoint::open`] checks, and goes on; besides, what readers commonly
+/// accept and should not have to: padding and alignment, tensors and shards that the index does not name, its
+/// `total_size`, an index that is not read, and config.json against the tensors' shapes.
+///
+/// # Errors
+/// If there is no checkpoint at `path`.
+pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
+    let path = path.as_ref();
+    let mut problems = Vec::new();
+    let go_on = &mut |error| {
+        problems.push(error);
+        Ok(())
+    };
+    let (checkpoint, located) = Checkpoint::gather(path, true, go_on)?;
+    let mut says = |file: &Path, problem: String| {
+        problems.push(Error::Format(problem).in_file(file));
+    };
+    for (number, file) in checkpoint.files.iter().enumerate() {
+        let tensors = checkpoint.tensors.iter().filter(|tensor| tensor.file == number);
+        check_form(file, tensors, &mut |problem| says(file.path(), problem));
+    }
+    match &located.index {
+        Some(index) => check_index(index, &located, &checkpoint, &mut says)?,
+        None if path.is_dir() && path.join(INDEX).exists() => {
+            says(&path.join(INDEX), format!("is not read: {WEIGHTS} stands beside it"));
+        }
+        None => {}
+    }
+    check_config(&checkpoint, &mut |error| problems.push(error));
+    Ok(Verified { checkpoint, problems })
+}
+
+/// What the format's text asks of a file and its readers commonly do not.
+fn check_form<'a>(
+    file: &CheckpointFile,
+    tensors: impl Iterator<Item = &'a TensorInfo>,
+    says: &mut dyn FnMut(String),
+) {
+    let Ok(json) = header::json(&file.source) else { return };
+    match json.first() {
+        Some(b'{') | None => {}
+        Some(byte) => says(format!("the header begins with byte {byte:#04x}, not with {{")),
+    }
+    let padding = json.iter().rev().take_while(|byte| byte.is_ascii_whitespace());
+    if let Some(byte) = padding.clone().find(|byte| **byte != b' ') {
+        says(format!("the header is padded with byte {byte:#04x}, not with spaces"));
+    }
+    if !file.data.is_multiple_of(8) {
+        let data = file.data;
+        return says(format!(
+            "the tensors' bytes begin at {data}, not at a multiple of 8: the header lacks padding"
+        ));
+    }
+    for tensor in tensors {
+        let size = (tensor.dtype.bitsize() / 8).max(1) as u64;
+        if !tensor.offset.is_multiple_of(size) {
+            let TensorInfo { name, dtype, offset, .. } = tensor;
+            says(format!(
+                "tensor {name:?} of {dtype} begins at {offset}, not at a multiple of {size}"
+            ));
+        }
+    }
+}
+
+/// The index against the headers and the directory.
+fn check_index(
+    index: &Index,
+    located: &Located,
+    checkpoint: &Checkpoint,
+    says: &mut dyn FnMut(&Path, String),
+) -> Result<()> {
+    for tensor in &checkpoint.tensors {
+        if !index.names(&tensor.name) {
+            let name = &tensor.name;
+            says(
+                checkpoint.file_of(tensor).path(),
+                format!("the index does not name tensor {name:?}"),
+            );
+        }
+    }
+    // The sum says nothing where a file is missing.
+    if let Some(said) = &index.total_size
+        && checkpoint.files.len() == located.files.len()
+    {
+        let bytes: u64 = checkpoint.tensors.iter().map(|tensor| tensor.bytes).sum();
+        if said.as_u64() != Some(bytes) && said.as_f64() != Some(bytes as f64) {
+            let expected = format!("expected {bytes}, the bytes of all tensors, found {said}");
+            says(&index.path, format!("metadata.total_size: {expected}"));
+        }
+    }
+    // Other files may stand there, too; those that are numbered as its shards are belong to it, or did.
+    let forms: BTreeSet<String> = located.files.iter().map(|file| form(file)).collect();
+    let mut folders: BTreeSet<&Path> =
+        located.files.iter().filter_map(|file| file.parent()).collect();
+    folders.extend(index.path.parent());
+    for folder in folders {
+        for file in weights_in(folder)? {
+            if !located.files.contains(&file) && forms.contains(&form(&file)) {
+                says(&file, "the index does not name this file".into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A file's name with its numbers left out.
+fn form(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().filter(|character| !character.is_ascii_digit()).collect()
+}
+
+/// The safetensors files in a folder, sorted.
+fn weights_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(listed).map_err(|error| Error::io("list", listed, error))?;
+    let names = entries.filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())));
+    let is_one = |name: &PathBuf| name.extension().is_some_and(|end| end == "safetensors");
+    let mut files: Vec<PathBuf> = names.filter(is_one).map(|name| folder.join(name)).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// config.json against the generators, kernels and convolutions that names and shapes tell of.
+fn check_config(checkpoint: &Checkpoint, says: &mut dyn FnMut(Error)) {
+    let Some(path) = checkpoint.config_path() else { return };
+    let config = match checkpoint.config() {
+        Ok(config) => config.unwrap_or_default(),
+        Err(error) => return says(error),
+    };
+    // What is wrong with the generator's part hides nothing of the kernels'.
+    let found = Discovery::new(checkpoint, &config).or_else(|error| {
+        says(error);
+        Discovery::new(checkpoint, &Object::new())
+    });
+    let Ok(found) = found else { return };
+    let mut said = BTreeSet::new();
+    for kernel in found.kernels() {
+        let settings = checkpoint.kernel_settings(kernel);
+        let fits = settings.and_then(|settings| match found.conv_around(kernel) {
+            Some(conv) if settings.boundaries.is_some() => conv.config(&settings).map(drop),
+            _ => {
+                let config = kernel.config(&settings)?;
+                kernel.mask_config(&settings, &config.l_cache).map(drop)
+            }
+        });
+        // What config.json does not tell is no fault of it. Kernels of one kind have the same to say.
+        if let Err(error) = fits
+            && !matches!(error.cause(), Error::Selection(_))
+        {
+            let error = error.in_file(path);
+            if said.insert(error.to_string()) {
+                says(error);
+            }
+        }
+    }
+}
