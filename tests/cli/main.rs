@@ -4,6 +4,7 @@
 mod conv;
 mod convert;
 mod damage;
+mod device;
 mod diagnose;
 mod diff;
 mod errors;

@@ -22,6 +22,7 @@ mod malformed;
 mod optim;
 mod parity;
 mod pickle;
+mod reference;
 mod saving;
 mod shapes;
 mod siren;

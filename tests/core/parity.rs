@@ -10,7 +10,7 @@ use film_core::{
     RegisterCompressConcatConfig, RegisterPooling, RegisterPoolingConfig,
 };
 
-use crate::support::{cases, fixture, numbers, relative_error, tensor};
+use crate::support::{cases, fixture, flat_truth, numbers, relative_error, tensor};
 
 /// What each dtype promises against the float64 truth.
 const BOUNDS: [(DType, f64); 4] =
@@ -21,15 +21,6 @@ const FLOAT32_TRUTH: f64 = 2e-6;
 
 fn open(path: impl AsRef<Path>) -> Arc<Checkpoint> {
     Arc::new(Checkpoint::open(path).unwrap())
-}
-
-/// γ₀, β₀, γ₁, β₁, … side by side, as the generator's flat output has them.
-fn flat_truth(io: &Checkpoint, prefix: &str, layers: usize) -> Tensor {
-    let pairs = (0..layers).flat_map(|layer| ["gamma", "beta"].map(|kind| (kind, layer)));
-    let parts: Vec<Tensor> = pairs
-        .map(|(kind, layer)| tensor(io, &format!("{prefix}{kind}.{layer}"), DType::F64))
-        .collect();
-    Tensor::cat(&parts, 1).unwrap()
 }
 
 /// The pairs side by side again.

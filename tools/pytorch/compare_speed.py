@@ -1,7 +1,7 @@
 """Compare the time and memory of conditional convolutions and their parts in PyTorch and in film.
 
-Both sides do the same work in float32 on the CPU, in turn, in several rounds: PyTorch eagerly, film in its release
-benchmarks, which are built first.
+Both sides do the same work in float32, on the CPU or on the same GPU, in turn, in several rounds: PyTorch eagerly, film in
+its release benchmarks, which are built first.
 """
 
 import argparse
@@ -9,6 +9,8 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+
+import torch
 
 import film_bench
 import speed_works
@@ -26,10 +28,12 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def compare(works: Sequence[Work], threads: Sequence[int], seconds: float) -> tuple[list[Row], list[str]]:
+def compare(works: Sequence[Work], device: str, threads: Sequence[int], seconds: float) -> tuple[list[Row], list[str]]:
     """A row for each work and number of threads, and what to say of their memory."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Failure(f"--device cuda: PyTorch {torch.__version__} finds no CUDA device")
     tell("building the benchmarks")
-    programs = film_bench.build(sorted({work.kind.program for work in works}))
+    programs = film_bench.build(sorted({work.kind.program for work in works}), device)
     todo = [(count, work) for count in threads for work in works]
     pytorch: dict[tuple[int, Work], list[float]] = {case: [] for case in todo}
     film: dict[tuple[int, Work], list[float]] = {case: [] for case in todo}
@@ -37,8 +41,12 @@ def compare(works: Sequence[Work], threads: Sequence[int], seconds: float) -> tu
         for count, work in todo:
             tell(f"round {turn + 1} of {ROUNDS}, threads {count}: {work.benchmark}")
             program = programs[work.kind.program]
-            pytorch[count, work].append(speed_works.measure(work, count, WARM_UP, seconds))
+            pytorch[count, work].append(speed_works.measure(work, device, count, WARM_UP, seconds))
             film[count, work].append(film_bench.measure(program, work.benchmark, count, WARM_UP, seconds))
+
+    if device != "cpu":
+        times = [(work, count, pytorch[count, work], film[count, work]) for count, work in todo]
+        return [Row(work, count, Side(theirs, None), Side(ours, None)) for work, count, theirs, ours in times], []
 
     idle = {name: film_bench.peak(program, NONE, 1) for name, program in programs.items()}
     rows, empty = [], 0
@@ -72,8 +80,9 @@ def main() -> int:
         metavar="PATTERN",
         help='the works whose name matches, such as "siren_2d/64" [default: all]',
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both compute [default: cpu]")
     parser.add_argument(
-        "--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="threads of both sides [default: 1 2]"
+        "--threads", type=int, nargs="+", metavar="N", help="threads of both sides [default: 1 2, and 1 beside a GPU]"
     )
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help=f"for each side of a work in each round [default: {SECONDS}]"
@@ -84,15 +93,16 @@ def main() -> int:
     args = parser.parse_args()
 
     works = chosen(parser, args.only)
-    if min(args.threads) < 1:
-        parser.error(f"--threads must be at least 1, not {min(args.threads)}")
+    threads = args.threads or ([1, 2] if args.device == "cpu" else [1])
+    if min(threads) < 1:
+        parser.error(f"--threads must be at least 1, not {min(threads)}")
     if not 0 < args.seconds < float("inf"):
         parser.error(f"--seconds must be positive, not {args.seconds}")
 
     try:
         watch = Watch()
-        rows, notes = compare(works, args.threads, args.seconds)
-        notes = [f"{described()}; medians of {ROUNDS} rounds.", *notes, *watch.notes()]
+        rows, notes = compare(works, args.device, threads, args.seconds)
+        notes = [f"{described(args.device)}; medians of {ROUNDS} rounds.", *notes, *watch.notes()]
     except Failure as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1

@@ -31,10 +31,11 @@ def run(command: Sequence[str], **variables: str) -> str:
     return done.stdout
 
 
-def build(names: Sequence[str]) -> dict[str, Path]:
-    """Build these benchmarks, optimised; the path of each one's program, by name."""
+def build(names: Sequence[str], device: str) -> dict[str, Path]:
+    """Build these benchmarks for a device, optimised; the path of each one's program, by name."""
     chosen = [argument for name in names for argument in ("--bench", name)]
-    command = ["cargo", "bench", "--locked", "-p", "film-core", *chosen, "--no-run", "--message-format=json"]
+    features = [] if device == "cpu" else ["--features", device]
+    command = ["cargo", "bench", "--locked", "-p", "film-core", *features, *chosen, "--no-run", "--message-format=json"]
     messages = [json.loads(line) for line in run(command).splitlines() if line.startswith("{")]
     programs = {
         message["target"]["name"]: Path(message["executable"])

@@ -11,13 +11,15 @@ from film_bench import run
 BUSY = 0.05
 
 
-def described() -> str:
-    """The processor and the versions of what ran on it."""
+def described(device: str) -> str:
+    """The processor, the GPU if there the work was done, and the versions of what ran on them."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cpu = f"{names[0] if names else 'CPU'}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
     rust = " ".join(run(["rustc", "--version"]).split()[:2])
+    if device != "cpu":
+        cpu = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda} in PyTorch; {cpu}"
     return f"{time.strftime('%Y-%m-%d')}; {cpu}; PyTorch {torch.__version__} (eager), {rust}"
 
 

@@ -18,11 +18,17 @@ def widened(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def make_grid(lengths: Sequence[int], l_cache: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+def make_grid(
+    lengths: Sequence[int],
+    l_cache: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Tensor:
     """Coordinates [1, *(2L - 1), D]: along each axis k / (l_cache - 1) for k = -(L - 1) ... L - 1."""
     if len(lengths) != len(l_cache):
         raise ValueError(f"lengths must have {len(l_cache)} axes, not {len(lengths)}")
-    axes = [torch.arange(1 - n, n, dtype=dtype) / (cache - 1) for n, cache in zip(lengths, l_cache, strict=True)]
+    sizes = zip(lengths, l_cache, strict=True)
+    axes = [torch.arange(1 - n, n, dtype=dtype, device=device) / (cache - 1) for n, cache in sizes]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).unsqueeze(0)
 
 
@@ -122,7 +128,7 @@ class SirenKernel(nn.Module):
         """Lengths L, one an axis, and conditioning [B, cond_dim] to the grid [1, *(2L - 1), D] and the kernel
         [B, *(2L - 1), out_dim]; the kernel's leading axis is 1 without conditioning or without a generator."""
         weight = self.out_linear.weight
-        grid = make_grid(lengths, self.l_cache, widened(weight.dtype)).to(weight.device)
+        grid = make_grid(lengths, self.l_cache, widened(weight.dtype), weight.device)
         pairs: list[tuple[Tensor, Tensor]] = []
         if conditioning is not None and self.film_generator is not None:
             pairs = self.film_generator(conditioning)

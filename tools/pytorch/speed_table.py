@@ -11,10 +11,10 @@ ASTERISK = f"Do not quote a ratio with *: the rounds of a side differ by {100 * 
 
 
 class Side(NamedTuple):
-    """What was measured of one side: the median of each round in seconds, and the bytes that the work takes."""
+    """What was measured of one side: the median of each round in seconds, and the bytes that the work takes on the CPU."""
 
     times: list[float]
-    memory: int
+    memory: int | None
 
     @property
     def median(self) -> float:
@@ -60,8 +60,7 @@ class Row(NamedTuple):
             duration(self.film.median),
             f"{digits(self.ratio)}{'*' if self.unsteady else ''}",
             f"{digits(min(ratios))}–{digits(max(ratios))}",
-            f"{self.pytorch.memory / 1e6:.1f} MB",
-            f"{self.film.memory / 1e6:.1f} MB",
+            *[f"{side.memory / 1e6:.1f} MB" for side in (self.pytorch, self.film) if side.memory is not None],
         ]
 
 
@@ -83,9 +82,11 @@ def duration(seconds: float) -> str:
 
 def table(rows: Sequence[Row], markdown: bool) -> str:
     """The rows of one number of threads."""
-    cells = [HEADER, *[row.cells() for row in rows]]
+    cells = [row.cells() for row in rows]
+    header = HEADER[: len(cells[0])]
+    cells.insert(0, header)
     if markdown:
-        cells.insert(1, ["---", *["---:"] * (len(HEADER) - 1)])
+        cells.insert(1, ["---", *["---:"] * (len(header) - 1)])
         return "\n".join(f"| {' | '.join(line)} |" for line in cells)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(

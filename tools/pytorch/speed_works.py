@@ -121,10 +121,17 @@ WORKS = [Work(kind, batch, False) for kind in KINDS for batch in kind.batches]
 WORKS += [Work(kind, batch, True) for kind in KINDS for batch in kind.backward]
 
 
-def measure(work: Work, threads: int, warm_up: float, seconds: float) -> float:
+def measure(work: Work, device: str, threads: int, warm_up: float, seconds: float) -> float:
     """The median of PyTorch's times, over about so long but ten at least, in seconds."""
     torch.set_num_threads(threads)
-    call = work.pytorch()
+    with torch.device(device):
+        once = work.pytorch()
+
+    def call() -> None:
+        once()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
     times: list[float] = []
     with torch.set_grad_enabled(work.backward):
         end = time.perf_counter() + warm_up

@@ -7,6 +7,7 @@
 mod args;
 mod chain;
 mod commands;
+mod device;
 mod hub;
 mod input;
 mod output;

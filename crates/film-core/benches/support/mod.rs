@@ -1,7 +1,9 @@
-//! What the benchmarks share: modules at production size, and inputs that exist only while they are needed.
+//! What the benchmarks share: the device that the build is for, modules at production size, and inputs that exist only while
+//! they are needed.
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
 use std::cell::LazyCell;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
@@ -13,17 +15,25 @@ use film_core::{KernelFilmConfig, init};
 
 pub(crate) const COND_DIM: usize = 384;
 
+/// CUDA with the feature `cuda`, else the CPU.
+static DEVICE: LazyLock<Device> =
+    LazyLock::new(
+        || {
+            if cfg!(feature = "cuda") { Device::new_cuda(0).unwrap() } else { Device::Cpu }
+        },
+    );
+
 pub(crate) fn random(shape: &[usize]) -> Tensor {
-    Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
+    Tensor::randn(0f32, 1.0, shape, &DEVICE).unwrap()
 }
 
 /// The module twice: of variables, for training, and of constants, as a checkpoint has them.
 pub(crate) fn twice<M>(build: impl Fn(VarBuilder) -> M) -> (M, M) {
     let vars = VarMap::new();
-    let trained = build(init::var_builder(&vars, 0, DType::F32, &Device::Cpu));
+    let trained = build(init::var_builder(&vars, 0, DType::F32, &DEVICE));
     let constants = vars.data().lock().unwrap();
     let constants = constants.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
-    let vb = VarBuilder::from_tensors(constants.collect(), DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_tensors(constants.collect(), DType::F32, &DEVICE);
     (trained, build(vb))
 }
 
@@ -55,8 +65,8 @@ pub(crate) fn settings() -> Criterion {
     seconds.sample_size(20).warm_up_time(Duration::from_millis(500))
 }
 
-/// Times `work`. Its input is made outside the time, and only if this benchmark is to run: another's must not count
-/// in its memory.
+/// Times `work` until the device has done it. Its input is made outside the time, and only if this benchmark is to run:
+/// another's must not count in its memory.
 pub(crate) fn time<I, O>(
     group: &mut BenchmarkGroup<WallTime>,
     size: usize,
@@ -66,7 +76,11 @@ pub(crate) fn time<I, O>(
     let input = LazyCell::new(input);
     group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
         let input = LazyCell::force(&input);
-        bencher.iter(|| work(input));
+        bencher.iter(|| {
+            let output = work(input);
+            DEVICE.synchronize().unwrap();
+            output
+        });
     });
 }
 

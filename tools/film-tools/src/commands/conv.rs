@@ -13,9 +13,10 @@ use film_core::{CKConvNd, Condition, Error};
 use serde::Serialize;
 
 use super::kernel::{check_memory, kernel_bytes};
-use super::{SCHEMA_VERSION, Usage, device, discover, selection, statistics, title};
+use super::{SCHEMA_VERSION, Usage, discover, selection, statistics, title};
 use crate::args::Conv;
 use crate::chain::{Place, read_rows, row_rank};
+use crate::device;
 use crate::input::Input;
 use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
 use crate::printer::{self, DIM};
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &Conv) -> Result<()> {
         );
     }
     args.rows.seed()?;
-    let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
+    let place = Place { device: device::open(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(super::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);

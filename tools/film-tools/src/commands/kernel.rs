@@ -13,9 +13,10 @@ use film_core::{Condition, ConditionalKernel, Error};
 use film_picture::{Panel, Sheet};
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, check_grid, device, discover, selection, statistics, title};
+use super::{SCHEMA_VERSION, check_grid, discover, selection, statistics, title};
 use crate::args::Kernel;
 use crate::chain::{Place, read_rows, row_rank};
+use crate::device;
 use crate::input::Input;
 use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
 use crate::printer::{self, DIM, escape};
@@ -39,7 +40,7 @@ struct Report {
 pub(crate) fn run(args: &Kernel) -> Result<()> {
     args.tensors.check()?;
     args.rows.seed()?;
-    let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
+    let place = Place { device: device::open(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(super::open(&args.checkpoint)?);
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);

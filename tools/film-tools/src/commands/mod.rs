@@ -19,15 +19,14 @@ mod verify;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use anyhow::{Result, bail};
 use film_core::checkpoint::{
     Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, is_below, read_json_object,
 };
 use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
 
-use crate::args::{Command, DeviceName, Rows, Sizes, Tensors};
+use crate::args::{Command, Rows, Sizes, Tensors};
 use crate::hub;
 use crate::input::Input;
 use crate::output::{Target, number, significant, wrap};
@@ -251,14 +250,4 @@ fn selection(error: Error, checkpoint: &Checkpoint) -> anyhow::Error {
         _ => checkpoint.path(),
     };
     error.in_file(file).into()
-}
-
-fn device(name: DeviceName) -> Result<Device> {
-    match name {
-        DeviceName::Cpu => Ok(Device::Cpu),
-        DeviceName::Cuda(ordinal) => {
-            Device::new_cuda(ordinal).with_context(|| format!("--device cuda:{ordinal}"))
-        }
-        DeviceName::Metal => Device::new_metal(0).context("--device metal"),
-    }
 }

@@ -9,11 +9,10 @@ use film_core::KernelFilmConfig;
 use film_core::statistics::{Gatherer, Summary};
 use serde::Serialize;
 
-use super::{
-    SCHEMA_VERSION, device, discover, generator_config, selection, title, warn_of_near_misses,
-};
+use super::{SCHEMA_VERSION, discover, generator_config, selection, title, warn_of_near_misses};
 use crate::args::Run;
 use crate::chain::{Chain, Place};
+use crate::device;
 use crate::input::Input;
 use crate::output::{
     Align, Entry, Format, Progress, Table, Target, TensorWriter, number, significant,
@@ -52,7 +51,7 @@ struct Layer {
 pub(crate) fn run(args: &Run) -> Result<()> {
     args.tensors.check()?;
     args.rows.seed()?;
-    let place = Place { device: device(args.tensors.device)?, dtype: args.tensors.dtype };
+    let place = Place { device: device::open(args.tensors.device)?, dtype: args.tensors.dtype };
     let chains = load(args, &place)?;
     let input = input(args, &chains)?;
     let report = compute(args, &chains, &input, &place)?;
