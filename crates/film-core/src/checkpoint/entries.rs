@@ -151,7 +151,8 @@ pub(super) fn parse(json: &[u8]) -> RawHeader {
             }
         },
     };
-    header.tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let place = |raw: &RawTensor| raw.data_offsets;
+    header.tensors.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then(place(x).cmp(&place(y))));
     header.metadata.sort();
     header
 }
