@@ -291,6 +291,84 @@ fn what_is_there_stays_unless_forced() {
 }
 
 #[test]
+fn the_input_is_not_replaced_by_a_part_of_it() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    talk(path, &["convert", &fixture("hybrid_model"), "m", "--max-shard-size", "200KB"]);
+    let (files, before) = (listing(&path.join("m")), directory(&path.join("m")));
+    let first = format!("m/{}", files.iter().find(|name| name.ends_with(".safetensors")).unwrap());
+    let index = "m/model.safetensors.index.json";
+    let lost = ": takes the place of IN, and ";
+    for (args, expected) in [
+        (["m", "m", "--select", "blocks.0.*"], lost),
+        ([index, "m", "--select", "blocks.0.*"], lost),
+        ([&first, "m/../m", "--select", "blocks.0.*bias"], lost),
+        ([&first, &first, "--select", "blocks.0.*bias"], lost),
+        (["m", &first, "--dtype", "f32"], ": is one of several files of IN: choose another OUT"),
+    ] {
+        let args = [&["convert", "--force"], args.as_slice()].concat();
+        let outcome = film_tools(path, &args);
+        assert_eq!((outcome.code, outcome.stderr.lines().count()), (2, 1), "{outcome:?}");
+        assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+        assert_eq!(listing(&path.join("m")), files);
+        assert_same(&directory(&path.join("m")), &before);
+    }
+    // All of it may be cast and merged in place.
+    talk(path, &["convert", "m", "m", "--dtype", "f64", "--force"]);
+    assert_eq!(listing(&path.join("m")), ["config.json", "model.safetensors"]);
+}
+
+#[test]
+fn a_config_of_other_weights_goes_with_them() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let input = pickle("module.pt");
+    std::fs::create_dir(path.join("d")).unwrap();
+    // Alone it may be meant for what comes.
+    std::fs::write(path.join("d/config.json"), "{}").unwrap();
+    talk(path, &["convert", &input, "d"]);
+    assert_eq!(listing(&path.join("d")), ["config.json", "model.safetensors"]);
+    talk(path, &["convert", &input, "d", "--force"]);
+    assert_eq!(listing(&path.join("d")), ["model.safetensors"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_that_is_no_file_is_refused() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("m")).unwrap();
+    let case = fixture("generator/small_8x4x2_h6/model.safetensors");
+    std::fs::copy(case, path.join("m/model.safetensors")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(path.join("m/config.json")).status();
+    assert!(made.unwrap().success());
+    let line = refused(path, &["convert", "m", "x"]);
+    assert_eq!(line, "m/config.json: not a regular file");
+    std::fs::remove_file(path.join("m/config.json")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", path.join("m/config.json")).unwrap();
+    let line = refused(path, &["convert", "m", "x"]);
+    assert_eq!(line, "m/config.json: not a regular file");
+}
+
+#[test]
+fn more_files_than_can_be_open_are_refused() {
+    let folder = tempdir().unwrap();
+    let entries: Vec<String> = (0..501)
+        .map(|x| {
+            let end = x + 1;
+            format!(r#""t{x}": {{"dtype": "U8", "shape": [1], "data_offsets": [{x}, {end}]}}"#)
+        })
+        .collect();
+    let bytes = safetensors_bytes(&format!("{{{}}}", entries.join(", ")), &[0; 501]);
+    std::fs::write(folder.path().join("in.safetensors"), bytes).unwrap();
+    let line = refused(folder.path(), &["convert", "in.safetensors", "x", "--max-shard-size", "1"]);
+    assert_eq!(
+        line,
+        "--max-shard-size: expected a size that makes at most 500 files, found 1, which makes 501"
+    );
+}
+
+#[test]
 fn wrong_usage_is_exit_status_2() {
     let folder = tempdir().unwrap();
     let input = pickle("module.pt");

@@ -209,3 +209,37 @@ fn what_the_checkpoint_does_not_tell_is_told() {
     );
     assert_same_bits(here, "kernel", "k.safetensors", "", &["--grid", "2x2x2", "--l-cache", "4"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_part_never_takes_the_place_of_the_whole() {
+    let folder = tempdir().unwrap();
+    let here = folder.path();
+    let case = fixture("siren_kernel/1d");
+    std::fs::create_dir(here.join("m")).unwrap();
+    std::fs::create_dir(here.join("linked")).unwrap();
+    for name in ["model.safetensors", "config.json"] {
+        std::fs::copy(format!("{case}/{name}"), here.join("m").join(name)).unwrap();
+    }
+    std::fs::hard_link(here.join("m/model.safetensors"), here.join("m/other.safetensors")).unwrap();
+    std::os::unix::fs::symlink("../m/config.json", here.join("linked/config.json")).unwrap();
+    let before = std::fs::read(here.join("m/model.safetensors")).unwrap();
+    for (input, output) in
+        [("m", "m"), ("m", "m/../m"), ("m/other.safetensors", "m"), ("m", "linked")]
+    {
+        let part = ["extract", input, "--prefix", "film_generator", "--output", output, "--force"];
+        let outcome = film_tools(here, &part);
+        assert_eq!(
+            (outcome.code, outcome.stderr.trim_end()),
+            (
+                2,
+                format!(
+                    "error: --output {output}: the checkpoint itself is there: choose another place"
+                )
+                .as_str()
+            )
+        );
+        assert!(std::fs::read(here.join("m/model.safetensors")).unwrap() == before);
+    }
+    assert_eq!(listing(&here.join("m")).len(), 3);
+}

@@ -6,6 +6,7 @@ mod convert;
 mod damage;
 mod device;
 mod diagnose;
+mod diagnose_page;
 mod diff;
 mod errors;
 mod errors_input;

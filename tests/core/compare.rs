@@ -136,6 +136,9 @@ fn every_dtype_is_decoded() {
         ("BF16", brain(2.0)),
         ("F8_E5M2", vec![0x40]),
         ("F8_E4M3", vec![0x40]),
+        ("F8_E5M2FNUZ", vec![0x44]),
+        ("F8_E4M3FNUZ", vec![0x48]),
+        ("F8_E8M0", vec![0x80]),
         ("U8", vec![2]),
         ("I8", vec![2]),
         ("U16", vec![2, 0]),
@@ -156,11 +159,11 @@ fn every_dtype_is_decoded() {
         assert!(!found.is_same());
     });
     // What is not known as numbers is compared byte by byte, and with nothing else.
-    against(("F8_E8M0", &[3], vec![1, 2, 3]), ("F8_E8M0", &[3], vec![1, 0, 3]), EXACT, |found| {
+    against(("F4", &[6], vec![1, 2, 3]), ("F4", &[6], vec![1, 0, 3]), EXACT, |found| {
         let difference = found.pairs[0].difference.as_ref().unwrap();
         assert_eq!((difference.elements, difference.over), (3, 1));
     });
-    against(("F8_E8M0", &[1], vec![1]), ("U8", &[1], vec![1]), EXACT, |found| {
+    against(("F4", &[2], vec![1]), ("U8", &[2], vec![1, 0]), EXACT, |found| {
         assert!(found.pairs[0].difference.is_none() && !found.is_same());
     });
     let complex = |re: f32, im: f32| ("C64", &[1][..], f32s(&[re, im]));
@@ -248,4 +251,31 @@ fn prefixes_come_off() {
         checkpoint(&[("net.y", "F32", &[1], f32s(&[1.0])), ("y", "F32", &[1], f32s(&[2.0]))]);
     let twice = Side { checkpoint: &c, strip_prefix: Some("net") };
     assert!(message(compare(twice, side(&b), EXACT)).ends_with("net.y and y would both be y"));
+}
+
+#[test]
+fn many_equal_tensors_are_paired_in_the_order_of_their_names() {
+    let names = |prefix: &str| (0..1000).map(|index| format!("{prefix}.{index:03}.s")).collect();
+    let (from, to): (Vec<String>, Vec<String>) = (names("a"), names("b"));
+    let scalars = |names: &[String]| {
+        let tensors: Vec<Tensor> =
+            names.iter().map(|name| (name.as_str(), "U8", &[][..], vec![7])).collect();
+        checkpoint(&tensors)
+    };
+    let ((_a, a), (_b, b)) = (scalars(&from), scalars(&to));
+    let found = compare(side(&a), side(&b), EXACT).unwrap();
+    let pairs = found.renamed.iter().map(|renamed| (&renamed.from, &renamed.to));
+    assert!(pairs.eq(from.iter().zip(&to)));
+    assert!(found.removed.is_empty() && found.added.is_empty());
+}
+
+#[test]
+fn what_float64_does_not_hold_is_infinite() {
+    let f64s = |value: f64| ("F64", &[1][..], value.to_le_bytes().to_vec());
+    against(f64s(1e308), f64s(-1e308), EXACT, |found| {
+        let difference = found.pairs[0].difference.as_ref().unwrap();
+        assert_eq!((difference.over, difference.non_finite), (1, 0));
+        assert_eq!((difference.max_abs, difference.max_rel), (f64::INFINITY, f64::INFINITY));
+        assert_eq!(difference.cosine, None);
+    });
 }

@@ -368,6 +368,14 @@ fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "expected an integer of at least 0".into())
 }
 
+/// A dotted prefix of names, without a dot at its end.
+fn prefix(text: &str) -> Result<String, String> {
+    match text.trim_end_matches('.') {
+        "" => Err("expected a prefix".into()),
+        prefix => Ok(prefix.into()),
+    }
+}
+
 fn non_negative(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
     number.ok_or_else(|| "expected a finite number of at least 0".into())

@@ -102,7 +102,7 @@ impl Cast {
 /// E4M3 and E5M2: Micikevicius et al., "FP8 formats for deep learning" (arXiv 2209.05433). FNUZ, with neither
 /// infinities nor a negative zero: Noune et al., "8-bit numerical formats for deep neural networks" (arXiv
 /// 2206.02915). E8M0, powers of two: the OCP microscaling formats, version 1.0.
-fn byte(bits: u8, dtype: Dtype) -> f32 {
+pub(super) fn byte(bits: u8, dtype: Dtype) -> f32 {
     let (mantissa_bits, bias) = match dtype {
         Dtype::F8_E4M3 => (3, 7),
         Dtype::F8_E4M3FNUZ => (3, 8),

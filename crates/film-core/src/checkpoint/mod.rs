@@ -48,7 +48,7 @@ pub use cast::Cast;
 pub use compare::{Comparison, Difference, Pair, Renamed, Side, Tolerance, compare};
 pub use discover::{
     Discovery, Encoder, FoundConv, FoundEncoder, FoundGenerator, FoundKernel, FoundMask,
-    KernelSettings, Module, NearMiss, is_below,
+    KernelSettings, Module, NearMiss, is_below, join, strip_prefix,
 };
 pub use extract::Extraction;
 pub use hash::Digest;
@@ -288,12 +288,19 @@ fn blocks(bytes: u64, most: usize) -> impl Iterator<Item = (u64, usize)> {
 /// The largest config.json that is read. In memory a value takes up to 16 times its text.
 const MAX_JSON_BYTES: u64 = 16 << 20;
 
+/// Reads the bytes of a config.json, or of another file that should be as small: at most 16 MiB.
+///
+/// # Errors
+/// If it cannot be read, is larger, or is a pipe or a device, for which nobody waits; the error names the file.
+pub fn read_config(path: &Path) -> Result<Vec<u8>> {
+    Source::open(path)?.read_at_most(MAX_JSON_BYTES)
+}
+
 /// Reads a file that holds a JSON object of at most 16 MiB.
 ///
 /// # Errors
-/// If it cannot be read, or holds something else; the error names the file.
+/// Those of [`read_config`], or if it holds something else; the error names the file.
 pub fn read_json_object(path: &Path) -> Result<Map<String, Value>> {
-    let bytes = Source::open(path)?.read_at_most(MAX_JSON_BYTES)?;
-    serde_json::from_slice::<Map<String, Value>>(&bytes)
+    serde_json::from_slice::<Map<String, Value>>(&read_config(path)?)
         .map_err(|error| Error::Format(format!("not a JSON object: {error}")).in_file(path))
 }

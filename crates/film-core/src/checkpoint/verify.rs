@@ -37,8 +37,11 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
     let mut says = |file: &Path, problem: String| {
         problems.push(Error::Format(problem).in_file(file));
     };
-    for (number, file) in checkpoint.files.iter().enumerate() {
-        let tensors = checkpoint.tensors.iter().filter(|tensor| tensor.file == number);
+    let mut by_file = vec![Vec::new(); checkpoint.files.len()];
+    for tensor in &checkpoint.tensors {
+        by_file[tensor.file].push(tensor);
+    }
+    for (file, tensors) in checkpoint.files.iter().zip(by_file) {
         check_form(file, tensors, &mut |problem| says(file.path(), problem));
     }
     match &located.index {
@@ -53,11 +56,7 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
 }
 
 /// What the format's text asks of a file and its readers commonly do not.
-fn check_form<'a>(
-    file: &CheckpointFile,
-    tensors: impl Iterator<Item = &'a TensorInfo>,
-    says: &mut dyn FnMut(String),
-) {
+fn check_form(file: &CheckpointFile, tensors: Vec<&TensorInfo>, says: &mut dyn FnMut(String)) {
     let Ok(json) = header::json(&file.source) else { return };
     match json.first() {
         Some(b'{') | None => {}

@@ -52,12 +52,13 @@ impl CheckpointWriter {
     /// model-00001-of-0000N.safetensors and so on with model.safetensors.index.json; and with config.json, if
     /// `config` has its content.
     ///
-    /// Tensors are laid out in the order of their names. No file is larger than `max_shard_bytes`, unless a
-    /// single tensor is.
+    /// Files are filled in the order of the tensors' names; within a file wide dtypes come first, as [`Layout`] has
+    /// them. No file is larger than `max_shard_bytes`, unless a single tensor is. Where another checkpoint is
+    /// overwritten, its config.json goes as well, if there is no `config` to take its place.
     ///
     /// # Errors
     /// If `directory` is something else or holds a checkpoint already and `overwrite` is false, a name stands
-    /// twice, or the system cannot write.
+    /// twice, there would be more than 500 files (all are open at once), or the system cannot write.
     pub fn directory(
         directory: &Path,
         config: Option<&[u8]>,
@@ -67,6 +68,11 @@ impl CheckpointWriter {
     ) -> Result<Self> {
         let Shards { shards, index } =
             Shards::plan(tensors.into_iter().collect(), max_shard_bytes)?;
+        if let (Some(found), true) = (max_shard_bytes, shards.len() > MAX_FILES) {
+            let expected = format!("a size that makes at most {MAX_FILES} files");
+            let found = format!("{found}, which makes {}", shards.len());
+            return Err(Error::config("max_shard_bytes", expected, found));
+        }
         if directory.exists() && !directory.is_dir() {
             return Err(Error::Format("is not a directory".into()).in_file(directory));
         }
@@ -95,7 +101,11 @@ impl CheckpointWriter {
             }
             writer.paths.push(path);
         }
-        writer.stale = there.into_iter().filter(|part| !writer.paths.contains(part)).collect();
+        // A config.json alone is no checkpoint: it may have been put there for these weights.
+        let old_config = directory.join(CONFIG);
+        let old_config = (!there.is_empty() && old_config.is_file()).then_some(old_config);
+        let old = there.into_iter().chain(old_config);
+        writer.stale = old.filter(|part| !writer.paths.contains(part)).collect();
         Ok(writer)
     }
 
@@ -137,6 +147,14 @@ impl CheckpointWriter {
         file.write_at(bytes, offset + start)
     }
 
+    /// The files that are there already and that [`commit`](Self::commit) replaces (behind links, where these lead) or
+    /// removes.
+    pub fn replaces(&self) -> impl Iterator<Item = &Path> {
+        let files = self.files.iter().map(|(file, _)| file);
+        let written = files.chain(&self.config).chain(&self.index).map(AtomicFile::destination);
+        written.filter(|path| path.exists()).chain(self.stale.iter().map(PathBuf::as_path))
+    }
+
     /// Puts the files in place and returns their paths: config.json, the weights, their index.
     ///
     /// All are complete and flushed in temporary files before the first is renamed; the one that makes a
@@ -161,11 +179,14 @@ impl CheckpointWriter {
             .into_iter()
             .chain(self.files.into_iter().map(|(file, _)| file))
             .chain(self.index);
-        in_order.try_for_each(AtomicFile::commit)?;
+        in_order.try_for_each(AtomicFile::rename)?;
         self.stale.iter().try_for_each(|path| remove(path))?;
         Ok(self.paths)
     }
 }
+
+/// The most files of a checkpoint: all are open until the last is complete, and systems commonly allow 1024.
+const MAX_FILES: usize = 500;
 
 fn remove(path: &Path) -> Result<()> {
     std::fs::remove_file(path).map_err(|error| Error::io("remove", path, error))

@@ -77,10 +77,16 @@ impl Health {
     }
 
     /// What is cause for concern: the conditioning's findings first, then the outputs' and the weights', by layer.
+    ///
+    /// Of negative biases of γ it is said only where γ itself was not measured.
     pub fn findings(&self, thresholds: &Thresholds) -> Vec<Finding> {
         let outputs = self.outputs.iter().flat_map(|outputs| outputs.findings(thresholds));
+        let modulations = self.outputs.as_ref().map_or(&[][..], |outputs| &outputs.layers);
+        let is_measured =
+            |layer: usize| modulations.get(layer).is_some_and(|of| of.gamma.negative.is_some());
         outputs
             .chain(self.weights.iter().flat_map(|weights| weights.findings(thresholds)))
+            .filter(|finding| !matches!(finding, Finding::NegativeBias { layer, .. } if is_measured(*layer)))
             .collect()
     }
 }

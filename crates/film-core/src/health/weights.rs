@@ -7,7 +7,7 @@ use candle_core::Device;
 use serde::Serialize;
 
 use super::numbers;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, join};
 use crate::config::{InitType, KernelFilmConfig};
 use crate::error::{Error, Result};
 use crate::generator::KernelFilmGenerator;
@@ -87,10 +87,7 @@ impl Weights {
     /// # Errors
     /// If the checkpoint lacks one of its tensors, or changed under us.
     pub fn read(checkpoint: &Checkpoint, prefix: &str, config: &KernelFilmConfig) -> Result<Self> {
-        let names = config.parameters()?.map(|parameter| match prefix {
-            "" => parameter.name,
-            prefix => format!("{prefix}.{}", parameter.name),
-        });
+        let names = config.parameters()?.map(|parameter| join(prefix, &parameter.name));
         Self::measure(config, |which, range| {
             let missing = || Error::MissingTensor { tensor: names[which].clone() };
             let tensor = checkpoint.get(&names[which]).ok_or_else(missing)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use candle_core::DType;
 use clap::Args;
 
-use super::dtype;
+use super::{dtype, prefix};
 
 /// Make safetensors of PyTorch pickles; cast, shard and merge safetensors
 ///
@@ -16,7 +16,8 @@ use super::dtype;
 /// state_dict is converted; what stands beside it is listed.
 ///
 /// OUT is a .safetensors file, or a directory for model.safetensors, or shards and their index; it gets
-/// the config.json beside IN. All of it appears at once, and the same input gives the same bytes.
+/// the config.json beside IN. Everything is complete on the disk before the first file gets its name, and what
+/// makes a checkpoint of them gets its own last; the same input gives the same bytes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +37,7 @@ pub(crate) struct Convert {
     #[arg(long, value_name = "GLOB")]
     pub(crate) select: Option<String>,
     /// Drop this prefix from the names that have it; others stay as they are
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = prefix)]
     pub(crate) strip_prefix: Option<String>,
     /// Store floating-point tensors as f32, f16, bf16 or f64; others stay as they are
     #[arg(long, value_name = "DTYPE", value_parser = dtype)]
@@ -50,7 +51,7 @@ pub(crate) struct Convert {
     /// Pass over objects of unknown classes beside a pickle's weights instead of refusing the file
     #[arg(long)]
     pub(crate) skip_unknown: bool,
-    /// Replace files that exist, and the checkpoint in OUT
+    /// Replace files that exist, and the checkpoint in OUT; but not IN by a part of it
     #[arg(long)]
     pub(crate) force: bool,
     /// Print a report as JSON

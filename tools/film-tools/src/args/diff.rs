@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::non_negative;
+use super::{non_negative, prefix};
 
 /// Compare two checkpoints, tensor by tensor and element by element
 ///
@@ -32,10 +32,10 @@ pub(crate) struct Diff {
     /// The other
     pub(crate) b: PathBuf,
     /// Take this prefix off the names in A that have it
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = prefix)]
     pub(crate) strip_prefix_a: Option<String>,
     /// Take this prefix off the names in B that have it
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = prefix)]
     pub(crate) strip_prefix_b: Option<String>,
     /// Tolerance as a share of the greater value
     #[arg(long, value_name = "R", default_value_t = 0.0, hide_default_value = true)]

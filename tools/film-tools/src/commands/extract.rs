@@ -1,12 +1,14 @@
 //! `extract`: one part of a checkpoint as a checkpoint of its own.
 
+use std::path::Path;
+
 use anyhow::Result;
 use film_core::Error;
-use film_core::checkpoint::Extraction;
+use film_core::checkpoint::{Checkpoint, CheckpointFile, Extraction};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{SCHEMA_VERSION, discover, open, plural, selection};
+use super::{SCHEMA_VERSION, Usage, discover, is_same_file, open, plural, selection};
 use crate::args::Extract;
 use crate::output::size;
 use crate::printer;
@@ -32,6 +34,7 @@ struct Tensor<'a> {
 
 pub(crate) fn run(args: &Extract) -> Result<()> {
     let checkpoint = open(&args.checkpoint)?;
+    keep_input(&args.output, &checkpoint)?;
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);
     let module = discovery.module(&args.prefix).map_err(named)?;
@@ -67,4 +70,21 @@ pub(crate) fn run(args: &Extract) -> Result<()> {
         bytes,
         config: &extraction.config,
     })
+}
+
+/// An error if the part would come to stand among the files that it is taken from, or in their place.
+fn keep_input(output: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    let (path, files) = (checkpoint.path(), checkpoint.files().iter().map(CheckpointFile::path));
+    let root = if path.is_dir() { path.join("config.json") } else { path.into() };
+    let own = || files.clone().chain(checkpoint.config_path());
+    let beside =
+        own().chain([root.as_path()]).any(|own| is_same_file(&own.with_file_name("."), output));
+    let written = ["model.safetensors", "config.json"].map(|name| output.join(name));
+    if beside || own().any(|own| written.iter().any(|written| is_same_file(own, written))) {
+        let output = output.display();
+        let text =
+            format!("--output {output}: the checkpoint itself is there: choose another place");
+        return Err(Usage(text).into());
+    }
+    Ok(())
 }

@@ -225,6 +225,11 @@ fn check_grid(lengths: &[usize], found: &FoundKernel) -> Result<()> {
     .into())
 }
 
+/// Whether two paths lead to one file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
 /// The checkpoint that the user names.
 fn open(path: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint::open(hub::locate(path)?)?)

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use film_core::Error;
-use film_core::checkpoint::{Checkpoint, TensorInfo, Values, Verified, verify};
-use film_core::health::{Finding, Health, Thresholds, Weights};
+use film_core::checkpoint::{Checkpoint, TensorInfo, Values, Verified, join, verify};
+use film_core::health::{Finding, Health, Part, Thresholds, Weights};
 use serde::Serialize;
 
 use super::{SCHEMA_VERSION, Status, plural};
@@ -49,11 +49,12 @@ pub(crate) fn run(args: &Verify) -> Result<Status> {
         let whole = |tensor: &&TensorInfo| {
             tensor.offset + tensor.bytes <= checkpoint.file_of(tensor).bytes()
         };
-        let tensors: Vec<&TensorInfo> = checkpoint.tensors().iter().filter(whole).collect();
+        let (tensors, cut): (Vec<_>, Vec<_>) = checkpoint.tensors().iter().partition(whole);
         problems.extend(odd_values(&checkpoint, &tensors));
+        // They are sorted by name.
         let is_whole = |prefix: &str| {
-            let own = tensors.iter().filter(|tensor| tensor.name.starts_with(prefix));
-            own.count() == checkpoint.starting_with(prefix).count()
+            let first = cut.partition_point(|tensor| tensor.name.as_str() < prefix);
+            cut.get(first).is_none_or(|tensor| !tensor.name.starts_with(prefix))
         };
         generators = weights(&checkpoint, &is_whole, &mut problems)?;
     }
@@ -109,14 +110,14 @@ fn weights(
     let mut generators = Vec::new();
     for found in discovery.generators() {
         let prefix = &found.prefix;
-        let below =
-            |name: &str| if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}") };
-        let config = found.config(None).ok().filter(|_| is_whole(&below("mlp.")));
+        let config = found.config(None).ok().filter(|_| is_whole(&join(prefix, "mlp.")));
         let weights = match &config {
             Some(config) => Some(Weights::read(checkpoint, prefix, config)?),
             None => None,
         };
-        if let (Some(weights), Some(tensor)) = (&weights, checkpoint.get(&below("mlp.2.weight"))) {
+        if let (Some(weights), Some(tensor)) =
+            (&weights, checkpoint.get(&join(prefix, "mlp.2.weight")))
+        {
             let file = checkpoint.file_of(tensor).path();
             let health = Health { outputs: None, weights: Some(weights.clone()) };
             let findings = health.findings(&Thresholds::default());
@@ -145,16 +146,44 @@ fn line(problem: &Error) -> Line {
 fn print(report: &Report) -> Result<()> {
     let mut out = printer::stdout();
     let checked = checked(report);
+    let measured = report.generators.iter().filter_map(measured);
     if report.findings.is_empty() {
         writeln!(out, "{}: no findings: {checked}", escape(&report.path))?;
+        for line in measured {
+            writeln!(out, "  {}", escape(&line))?;
+        }
     } else {
         let count = plural(report.findings.len(), "finding");
         printer::say(format!("{}: {count}: {checked}", report.path));
+        measured.for_each(|line| printer::say(format!("  {line}")));
     }
     for Line { path, problem } in &report.findings {
         writeln!(out, "{}: {}", escape(path), escape(problem))?;
     }
     Ok(out.flush()?)
+}
+
+/// What the weights of a generator tell, in a line; of the FiLM layers the one that is farthest.
+fn measured(generator: &Generator) -> Option<String> {
+    let Weights { norms, layers, .. } = generator.weights.as_ref()?;
+    let norm = |tensor: &str| norms.iter().find(|norm| norm.tensor == tensor).map(|norm| norm.norm);
+    let most = |of: fn(&Part) -> f64| {
+        [
+            layers.iter().map(|layer| of(&layer.gamma)).fold(0.0, f64::max),
+            layers.iter().map(|layer| of(&layer.beta)).fold(0.0, f64::max),
+        ]
+    };
+    let ([weight, weight_beta], [bias, bias_beta]) =
+        (most(|part| part.weight), most(|part| part.bias));
+    let [negative, _] = most(|part| part.negative);
+    let name = if generator.prefix.is_empty() { "(root)" } else { &generator.prefix };
+    Some(format!(
+        "{name}: norms {:.2} and {:.2}; mlp.2 moved by {weight:.2} (γ) and {weight_beta:.2} (β), its bias by \
+         {bias:.2} and {bias_beta:.2}; {:.1} % of the biases of γ below 0",
+        norm("mlp.0.weight")?,
+        norm("mlp.2.weight")?,
+        100.0 * negative,
+    ))
 }
 
 /// What was looked at.

@@ -1,6 +1,7 @@
 //! One file a format.
 
 mod json;
+mod natural;
 mod npz;
 mod progress;
 mod table;
@@ -8,6 +9,7 @@ mod tensors;
 mod tree;
 
 pub(crate) use film_picture::text::{fit, significant, width};
+pub(crate) use natural::natural;
 pub(crate) use progress::{CHUNK_BYTES, Progress};
 pub(crate) use table::{Align, Table, number, size, wrap};
 pub(crate) use tensors::{Entry, Format, Target, TensorWriter};

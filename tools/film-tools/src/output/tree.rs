@@ -2,6 +2,8 @@
 
 use film_core::checkpoint::{Digest, TensorInfo};
 
+use super::natural::{number, order};
+
 /// Names with more segments than this keep their rest in one piece.
 const MAX_DEPTH: usize = 48;
 
@@ -57,12 +59,6 @@ pub(crate) fn tree<'a>(leaves: &[Leaf<'a>]) -> Vec<Node<'a>> {
         a.iter().map(|segment| order(segment)).cmp(b.iter().map(|segment| order(segment)))
     });
     level(&paths, 0)
-}
-
-/// Numbers first and by value, then names.
-fn order(segment: &str) -> (bool, Option<u64>, &str) {
-    let number = number(segment);
-    (number.is_none(), number, segment)
 }
 
 /// The nodes at `depth` of paths that agree above it and reach that far.
@@ -131,10 +127,4 @@ fn same(a: &Node, b: &Node) -> bool {
         && a.repeats == b.repeats
         && a.children.len() == b.children.len()
         && a.children.iter().zip(&b.children).all(child)
-}
-
-/// The number that a segment is, written the usual way: "7", but not "07" or "+7".
-fn number(segment: &str) -> Option<u64> {
-    let usual = segment == "0" || segment.starts_with(|first: char| matches!(first, '1'..='9'));
-    if usual { segment.parse().ok() } else { None }
 }

@@ -97,9 +97,14 @@ impl AtomicFile {
     /// # Errors
     /// If the system cannot, or the destination has appeared meanwhile and must not be replaced.
     pub fn commit(self) -> Result<()> {
-        let Self { destination, overwrite, file, place } = self;
+        self.flush()?;
+        self.rename()
+    }
+
+    /// Renames into place what is [flushed](Self::flush) already.
+    pub(super) fn rename(self) -> Result<()> {
+        let Self { destination, overwrite, file: _open, place } = self;
         let io = |error| Error::io("write", &destination, error);
-        file.sync().map_err(io)?;
         // The file is open, and so locked, until its temporary name is gone.
         let persisted = if overwrite {
             place.persist(&destination)
@@ -290,6 +295,13 @@ mod tests {
         assert_eq!(names(directory.path()), ["a"]);
         write_through(&path, 27, None).unwrap();
         assert_eq!(std::fs::read(&path).unwrap().len(), 40);
+        // What was flushed is not flushed again.
+        let mut file = AtomicFile::create(&path, true).unwrap();
+        file.write(b"flushed").unwrap();
+        let (inner, sync) = (tempfile::tempfile().unwrap(), Some(std::io::ErrorKind::StorageFull));
+        file.file = Box::new(Failing { file: inner, writes: 0, most: 3, full: 0, sync });
+        file.rename().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"flushed");
     }
 
     #[cfg(unix)]

@@ -1,8 +1,9 @@
 //! Stored bytes → numbers.
 
-use float8::{F8E4M3, F8E5M2};
 use half::{bf16, f16};
 use safetensors::Dtype;
+
+use super::super::cast::byte;
 
 /// As what the values of a dtype are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,8 @@ impl Kind {
     pub(super) fn of(dtype: Dtype) -> Self {
         match dtype {
             Dtype::F64 | Dtype::F32 | Dtype::C64 | Dtype::F16 | Dtype::BF16 => Self::Float,
-            Dtype::F8_E5M2 | Dtype::F8_E4M3 => Self::Float,
+            Dtype::F8_E5M2 | Dtype::F8_E4M3 | Dtype::F8_E8M0 => Self::Float,
+            Dtype::F8_E5M2FNUZ | Dtype::F8_E4M3FNUZ => Self::Float,
             Dtype::BOOL | Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16 => Self::Integer,
             Dtype::U32 | Dtype::I32 | Dtype::U64 | Dtype::I64 => Self::Integer,
             _ => Self::Opaque,
@@ -35,9 +37,10 @@ pub(super) fn floats(dtype: Dtype, bytes: &[u8], out: &mut Vec<f64>) {
         Dtype::F32 | Dtype::C64 => each(bytes, out, |bytes| f64::from(f32::from_le_bytes(bytes))),
         Dtype::F16 => each(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f64()),
         Dtype::BF16 => each(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f64()),
-        Dtype::F8_E5M2 => each(bytes, out, |[bits]| F8E5M2::from_bits(bits).to_f64()),
-        Dtype::F8_E4M3 => each(bytes, out, |[bits]| F8E4M3::from_bits(bits).to_f64()),
-        _ => {}
+        _ => {
+            let numbers: [f64; 256] = std::array::from_fn(|bits| byte(bits as u8, dtype).into());
+            each(bytes, out, |[bits]| numbers[usize::from(bits)]);
+        }
     }
 }
 

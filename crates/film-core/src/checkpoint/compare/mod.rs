@@ -8,13 +8,13 @@
 mod decode;
 mod tally;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use safetensors::Dtype;
 use serde::Serialize;
 
 use super::parallel::{self, BLOCK};
-use super::{Checkpoint, Digest, TensorInfo, blocks};
+use super::{Checkpoint, Digest, TensorInfo, blocks, strip_prefix};
 use crate::error::{Error, Result};
 use decode::Kind;
 use tally::Tally;
@@ -90,12 +90,13 @@ pub struct Difference {
     pub over: u64,
     /// How many of these are NaN or infinite on one side, or infinite on both with other signs.
     pub non_finite: u64,
-    /// The greatest |a − b| of finite values.
+    /// The greatest |a − b| of finite values; infinite (`null` in JSON) where float64 does not hold it.
     pub max_abs: f64,
-    /// The greatest |a − b| / max(|a|, |b|) of finite values.
+    /// The greatest |a − b| / max(|a|, |b|) of finite values; infinite (`null` in JSON) where float64 does not hold
+    /// |a − b|.
     pub max_rel: f64,
-    /// Σ a·b / √(Σ a² · Σ b²) over the elements that are finite on both sides; `None` where a sum is zero, or all bytes
-    /// are the same.
+    /// Σ a·b / √(Σ a² · Σ b²) over the elements that are finite on both sides; `None` where a sum is zero in float64 or
+    /// beyond what it holds, or all bytes are the same.
     pub cosine: Option<f64>,
 }
 
@@ -162,11 +163,10 @@ type Names<'a> = BTreeMap<String, &'a TensorInfo>;
 
 impl<'a> Side<'a> {
     fn names(&self) -> Result<Names<'a>> {
-        let prefix = self.strip_prefix.map(|prefix| format!("{}.", prefix.trim_end_matches('.')));
         let mut names = BTreeMap::new();
         let mut stripped = false;
         for tensor in self.checkpoint.tensors() {
-            let short = prefix.as_ref().and_then(|prefix| tensor.name.strip_prefix(prefix));
+            let short = self.strip_prefix.and_then(|prefix| strip_prefix(&tensor.name, prefix));
             stripped |= short.is_some();
             let name = short.unwrap_or(&tensor.name);
             if let Some(other) = names.insert(name.to_string(), tensor) {
@@ -248,8 +248,11 @@ fn same_bytes(
     Ok(true)
 }
 
+/// Of how many tensors that could be meant the names are compared.
+const MOST_ALIKE: usize = 64;
+
 /// Takes out of both those tensors that are the same but for their names. Of several that could be meant, the one whose
-/// name ends most alike.
+/// name ends most alike; of more than [`MOST_ALIKE`], the first by name.
 fn renamed<'a>(
     sides: [&'a Checkpoint; 2],
     removed: &mut Names<'a>,
@@ -269,10 +272,10 @@ fn renamed<'a>(
     let (before, after) = (candidates(removed, added), candidates(added, removed));
     let (before_hashes, after_hashes) = (hashes(sides[0], &before)?, hashes(sides[1], &after)?);
     type Key<'a> = (Dtype, &'a [usize], Digest);
-    let mut by_content: BTreeMap<Key<'a>, Vec<(String, &'a TensorInfo)>> = BTreeMap::new();
+    let mut by_content: BTreeMap<Key<'a>, VecDeque<(String, &'a TensorInfo)>> = BTreeMap::new();
     for ((name, tensor), hash) in after.into_iter().zip(after_hashes) {
         let (dtype, shape) = form(tensor);
-        by_content.entry((dtype, shape, hash)).or_default().push((name, tensor));
+        by_content.entry((dtype, shape, hash)).or_default().push_back((name, tensor));
     }
     let mut renamed = Vec::new();
     for ((from, tensor), hash) in before.into_iter().zip(before_hashes) {
@@ -280,8 +283,11 @@ fn renamed<'a>(
         let Some(same) = by_content.get_mut(&(dtype, shape, hash)) else { continue };
         let alike = |(_, (to, _)): &(usize, &(String, _))| common_end(&from, to);
         // The first of the best.
-        let Some((best, _)) = same.iter().enumerate().rev().max_by_key(alike) else { continue };
-        let (to, tensor) = same.remove(best);
+        let best = match same.len() {
+            ..=MOST_ALIKE => same.iter().enumerate().rev().max_by_key(alike).map(|(best, _)| best),
+            _ => Some(0),
+        };
+        let Some((to, tensor)) = best.and_then(|best| same.remove(best)) else { continue };
         removed.remove(&from);
         added.remove(&to);
         renamed.push(Renamed { from, to, tensor });

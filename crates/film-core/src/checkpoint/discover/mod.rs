@@ -25,8 +25,7 @@ pub use encoder::{Encoder, FoundEncoder};
 pub use generator::FoundGenerator;
 pub use kernel::{FoundKernel, FoundMask};
 pub use module::Module;
-pub use names::is_below;
-pub(super) use names::join;
+pub use names::{is_below, join, strip_prefix};
 pub use settings::KernelSettings;
 
 /// What a checkpoint holds that this crate can run.

@@ -10,8 +10,15 @@ pub(super) fn parent_of(prefix: &str) -> &str {
     prefix.rsplit_once('.').map_or("", |(parent, _)| parent)
 }
 
-pub(in crate::checkpoint) fn join(prefix: &str, name: &str) -> String {
+/// The name of what is called `name` in the module at `prefix`: with a dot between them, unless that is the root.
+pub fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}") }
+}
+
+/// What `name` is without the dotted `prefix` (a dot at its end counts for nothing); `None` where it does not stand below.
+pub fn strip_prefix<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = name.strip_prefix(prefix.trim_end_matches('.'))?.strip_prefix('.')?;
+    (!rest.is_empty()).then_some(rest)
 }
 
 pub(super) fn segments(prefix: &str) -> Vec<&str> {

@@ -88,6 +88,24 @@ impl Weights {
         }
     }
 
+    /// The files that they are in.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Safetensors(checkpoint) => {
+                checkpoint.files().iter().map(CheckpointFile::path).collect()
+            }
+            Self::Pickles(checkpoint) => checkpoint.files().iter().map(PickleFile::path).collect(),
+        }
+    }
+
+    /// Where they were opened.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(checkpoint) => checkpoint.path(),
+            Self::Pickles(checkpoint) => checkpoint.path(),
+        }
+    }
+
     /// The config.json beside them.
     pub(super) fn config_path(&self) -> Option<&Path> {
         match self {

@@ -8,15 +8,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use candle_core::DType;
 use film_core::Error;
-use film_core::checkpoint::{Cast, CheckpointWriter, Dtype, PickleOptions, Skipped};
+use film_core::checkpoint::{
+    Cast, CheckpointWriter, Dtype, PickleOptions, Skipped, read_config, strip_prefix,
+};
 use serde::Serialize;
 
 use self::input::{Tensor, Weights};
 use super::select::Select;
-use super::{SCHEMA_VERSION, Usage};
+use super::{SCHEMA_VERSION, Usage, is_same_file, plural};
 use crate::args::Convert;
 use crate::output::{Progress, number, size};
 use crate::printer;
+
+/// What makes a checkpoint of several files in a directory.
+const INDEX: &str = "model.safetensors.index.json";
 
 /// Entries beside the weights that are listed one by one.
 const LISTED: usize = 20;
@@ -85,10 +90,12 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
     let writer = if to_file {
         CheckpointWriter::file(&args.output, entries, args.force)?
     } else {
-        let config = config(&weights, &args.output)?;
+        let config = config(args, &weights)?;
         let limit = args.max_shard_size;
-        CheckpointWriter::directory(&args.output, config.as_deref(), entries, limit, args.force)?
+        CheckpointWriter::directory(&args.output, config.as_deref(), entries, limit, args.force)
+            .map_err(name_flag)?
     };
+    keep_input(&args.output, &weights, items.len(), &writer)?;
     let files = write(&weights, &mut items, writer)?;
     let report = report(args, &weights, &items, &files)?;
     say(args, &report);
@@ -109,14 +116,9 @@ fn items(args: &Convert, select: Option<&Select>, weights: &Weights) -> Result<V
         let text = select.map_or("holds no tensor".into(), Select::missed);
         return Err(nothing(text).into());
     }
-    let prefix = args.strip_prefix.as_deref().map(|prefix| prefix.trim_end_matches('.'));
-    if prefix == Some("") {
-        return Err(Usage("--strip-prefix: expected a prefix".into()).into());
-    }
-    let stripped = |name: &str| -> Option<String> {
-        let rest = name.strip_prefix(prefix?)?.strip_prefix('.')?;
-        (!rest.is_empty()).then(|| rest.to_string())
-    };
+    let prefix = args.strip_prefix.as_deref();
+    let stripped =
+        |name: &str| prefix.and_then(|prefix| strip_prefix(name, prefix)).unwrap_or(name).into();
     let to: Option<Dtype> = args.dtype.map(DType::into);
     let items: Vec<Item> = tensors
         .into_iter()
@@ -124,7 +126,7 @@ fn items(args: &Convert, select: Option<&Select>, weights: &Weights) -> Result<V
             let cast =
                 to.filter(|&to| to != tensor.dtype).and_then(|to| Cast::new(tensor.dtype, to));
             Item {
-                name: stripped(&tensor.name).unwrap_or_else(|| tensor.name.clone()),
+                name: stripped(&tensor.name),
                 dtype: to.filter(|_| cast.is_some()).unwrap_or(tensor.dtype),
                 cast,
                 tensor,
@@ -145,17 +147,49 @@ fn items(args: &Convert, select: Option<&Select>, weights: &Weights) -> Result<V
     Ok(items)
 }
 
-/// The config.json that goes along, unless it is there already.
-fn config(weights: &Weights, directory: &Path) -> Result<Option<Vec<u8>>> {
+/// The config.json that goes along. One that is there already is no obstacle.
+fn config(args: &Convert, weights: &Weights) -> Result<Option<Vec<u8>>> {
     let Some(path) = weights.config_path() else { return Ok(None) };
-    let there = directory.join("config.json");
-    if let (Ok(a), Ok(b)) = (path.canonicalize(), there.canonicalize())
-        && a == b
-    {
+    let there = args.output.join("config.json");
+    if !args.force && is_same_file(path, &there) {
         return Ok(None);
     }
-    let read = std::fs::read(path);
-    read.map(Some).with_context(|| format!("{}: cannot read", path.display()))
+    Ok(Some(read_config(path)?))
+}
+
+/// An error if files of the input are replaced by less than they hold.
+fn keep_input(
+    output: &Path,
+    weights: &Weights,
+    kept: usize,
+    writer: &CheckpointWriter,
+) -> Result<()> {
+    let files = weights.files();
+    let index = weights.path().join(INDEX);
+    let mut inputs = files.iter().copied().chain([weights.path(), &index]);
+    let replaced: HashSet<PathBuf> =
+        writer.replaces().filter_map(|path| path.canonicalize().ok()).collect();
+    if !inputs.any(|path| path.canonicalize().is_ok_and(|path| replaced.contains(&path))) {
+        return Ok(());
+    }
+    let skipped: usize = weights.skipped().iter().map(|skipped| skipped.tensors).sum();
+    let lost = weights.tensors().len() + skipped - kept;
+    let text = match lost {
+        0 if files.len() > 1 && is_file(output) => "is one of several files of IN".into(),
+        0 => return Ok(()),
+        lost => format!("takes the place of IN, and {} would be lost", plural(lost, "tensor")),
+    };
+    Err(Usage(format!("{}: {text}: choose another OUT", output.display())).into())
+}
+
+/// What the library says of a setting, said of the flag that gives it.
+fn name_flag(error: Error) -> Error {
+    match error {
+        Error::Config { key, expected, found } if key == "max_shard_bytes" => {
+            Error::config("--max-shard-size", expected, found)
+        }
+        error => error,
+    }
 }
 
 /// Copies the tensors, cast where that is asked for, and puts the files in place.
@@ -227,8 +261,7 @@ fn say(args: &Convert, report: &Report) {
     for Left { path, what, tensors } in report.skipped.iter().take(LISTED) {
         let tensors = match tensors {
             0 => String::new(),
-            1 => ", 1 tensor".into(),
-            count => format!(", {} tensors", number(*count as u64)),
+            count => format!(", {}", plural(*count, "tensor")),
         };
         printer::say(format!("skipped {path}: {what}{tensors}"));
     }
@@ -251,10 +284,10 @@ fn say(args: &Convert, report: &Report) {
     }
     let dtypes: Vec<&str> = report.dtypes.keys().map(String::as_str).collect();
     printer::say(format!(
-        "wrote {}: {} tensors, {} parameters, {}, {}",
+        "wrote {}: {}, {}, {}, {}",
         args.output.display(),
-        number(report.tensors as u64),
-        number(report.parameters),
+        plural(report.tensors, "tensor"),
+        plural(report.parameters as usize, "parameter"),
         size(report.bytes),
         dtypes.join(" + ")
     ));

@@ -21,7 +21,7 @@ use film_core::checkpoint::AtomicFile;
 use super::{Usage, discover, generator_config, open, selection, warn_of_near_misses};
 use crate::args::{Diagnose, Rows, Settings};
 use crate::chain::{Chain, Place};
-use crate::output::Progress;
+use crate::output::{Progress, natural};
 use crate::printer;
 use given::Given;
 use report::{Part, Report};
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Diagnose) -> Result<()> {
     let prefix = args.prefix.as_deref();
     let named = |error| selection(error, &checkpoint);
     let mut chosen = discovery.select(prefix).map_err(named)?;
-    chosen.sort_by(|a, b| names::natural(&a.prefix).cmp(&names::natural(&b.prefix)));
+    chosen.sort_by(|a, b| natural(&a.prefix, &b.prefix));
     warn_of_near_misses(&discovery, prefix);
     let place = Place { device: Device::Cpu, dtype: DType::F32 };
     let given = Given::open(args.rows.or_random(RANDOM_ROWS))?;

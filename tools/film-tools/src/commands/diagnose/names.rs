@@ -32,23 +32,9 @@ pub(super) fn short(prefixes: &[&str]) -> Names {
     Names { short, tail: tail.join(".") }
 }
 
-/// What names are ordered by where their segments may be numbers: blocks.2 stands before blocks.10.
-pub(super) fn natural(name: &str) -> Vec<(bool, u64, &str)> {
-    let key = |segment: &str| segment.parse::<u64>().ok();
-    let segments = name.split('.');
-    segments.map(|text| (key(text).is_none(), key(text).unwrap_or_default(), text)).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{natural, short};
-
-    #[test]
-    fn numbers_count() {
-        let mut names = ["b.10.f", "b.1x", "b.2.f", "a.9", "b.2", "b.x", "b.02.f", ""];
-        names.sort_by(|a, b| natural(a).cmp(&natural(b)));
-        assert_eq!(names, ["", "a.9", "b.02.f", "b.2", "b.2.f", "b.10.f", "b.1x", "b.x"]);
-    }
+    use super::short;
 
     #[test]
     fn what_all_end_with_is_cut_off() {

@@ -165,7 +165,9 @@ impl Part {
 
 fn is_about(finding: &Finding, layer: usize, measure: Measure) -> bool {
     let (about, of): (&[Measure], usize) = match finding {
-        Finding::SignFlips { layer, .. } => (&[Measure::Negative], *layer),
+        Finding::SignFlips { layer, .. } | Finding::NegativeBias { layer, .. } => {
+            (&[Measure::Negative], *layer)
+        }
         Finding::LargeGamma { layer, .. } => (&[Measure::Gamma], *layer),
         Finding::RandomPhase { layer, .. } => (&[Measure::BetaOverPi], *layer),
         Finding::Ignored { layer, .. } => (&[Measure::GammaSpread, Measure::BetaSpread], *layer),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use film_core::Error;
 use film_core::checkpoint::{
-    Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, TensorInfo, is_below,
+    Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, TensorInfo, is_below, join,
 };
 
 use super::select::Select;
@@ -80,7 +80,7 @@ fn select<'a>(
         if args.filter.is_none() && !inside(prefix) {
             return false;
         }
-        let below = if prefix.is_empty() { String::new() } else { format!("{prefix}.") };
+        let below = join(prefix, "");
         let first = tensors.partition_point(|tensor| tensor.name < below);
         tensors.get(first).is_some_and(|tensor| tensor.name.starts_with(&below))
     };

@@ -111,6 +111,10 @@ fn thresholds(report: &Report) -> Markup {
     let of = &report.thresholds;
     let rows = [
         ("γ < 0", format!("more than {:.0} % of a layer", 100.0 * of.negative_share)),
+        (
+            "biases of γ < 0, where γ is not measured",
+            format!("more than {:.0} % of a layer", 100.0 * of.negative_share),
+        ),
         ("|γ|", format!("beyond {:.2}", of.gamma)),
         ("|β|: √(mean of β²)", format!("beyond {} π", of.beta_over_pi)),
         ("spread over the samples, of γ and β", format!("below {}", of.least_spread)),
