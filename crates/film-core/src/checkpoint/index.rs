@@ -216,8 +216,9 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
-/// Whether a shard's name can only mean a file in the index's own directory or below it.
-fn stays_inside(file: &str) -> bool {
+/// Whether a relative path can only mean something in the directory that it is looked for in, or below it: it is not empty,
+/// and has no `..`, root, drive, NUL or backslash.
+pub fn stays_inside(file: &str) -> bool {
     let plain = |component| matches!(component, Component::Normal(_));
     !file.is_empty() && !file.contains(['\0', '\\']) && Path::new(file).components().all(plain)
 }

@@ -53,6 +53,7 @@ pub use discover::{
 pub use extract::Extraction;
 pub use hash::Digest;
 pub use header::TensorInfo;
+pub use index::stays_inside;
 pub use pickle::{PickleCheckpoint, PickleFile, PickleOptions, PickleTensor, Skipped};
 pub use safetensors::Dtype;
 pub use save::{Layout, save, save_sharded, save_tensors, to_le_bytes};

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use film_core::checkpoint::read_json_object;
+use film_core::checkpoint::{read_json_object, stays_inside};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
-use super::{Reference, stays_inside};
+use super::Reference;
 use crate::printer;
 
 const CONFIG: &str = "config.json";

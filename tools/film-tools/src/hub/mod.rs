@@ -8,10 +8,12 @@ mod download;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow};
+
+use film_core::checkpoint::stays_inside;
 
 use crate::commands::Usage;
 
@@ -86,12 +88,6 @@ fn cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
             .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface")));
         Some(home?.join("hub"))
     })
-}
-
-/// Whether a name can only mean something below the folder that it is looked for in.
-fn stays_inside(name: &str) -> bool {
-    let plain = |part| matches!(part, Component::Normal(_));
-    !name.is_empty() && !name.contains(['\0', '\\']) && Path::new(name).components().all(plain)
 }
 
 impl Reference {
