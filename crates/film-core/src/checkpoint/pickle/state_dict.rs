@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const MAX_DEPTH: usize = 64;
 /// Dicts by longer keys are not, either.
 const MAX_STEP: usize = 1000;
-/// The memory for looking for a name among others, once as it grows.
+/// The memory for a name among those that were met: an entry of a hash table that is being enlarged, and one of a list.
 const NAME: usize = 80;
 /// At most this many entries beside the weights are listed one by one, …
 const MAX_SKIPPED: usize = 1000;
