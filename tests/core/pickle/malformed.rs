@@ -100,7 +100,7 @@ fn malformed_pickles_are_refused() {
                 "torch._utils _rebuild_tensor",
                 &[storage("FloatStorage", "1", 2), int(0), ints(&[2]), ints(&[1])],
             )),
-            "w: expected a storage in the file, found record \"data/1\" is missing",
+            "w: expected a storage in the file, found the bytes of storage \"1\" are missing",
         ),
         (dict(&[("w", pair()), ("w", pair())]), "tensor \"w\" stands twice"),
         (

@@ -1,17 +1,161 @@
-//! Pickles that are cut, that lie about lengths, or that are out to run something. What may be wrong inside of the program that a
-//! pickle is, the library's own tests have.
+//! Pickles that are cut, that lie about lengths, that are out to run something, or that ask for much memory in few bytes.
+
+#[path = "../../core/pickle/build.rs"]
+#[allow(dead_code, reason = "not every part of a pickle is needed")]
+mod build;
+
+use build::{
+    archive, dict, floats, global, int, ints, legacy_start, pair, saved, storage, tensor, text,
+    tuple,
+};
 
 use super::{Case, bytes, file};
 
 pub(super) const FILE: &str = "x.pt";
 
+/// What is said of those that ask for much memory.
+const MEMORY: &str = "x.pt: the pickle asks for more than ";
+
 fn pickle(name: &str, bytes: Vec<u8>, says: &'static str) -> Case {
     file(&format!("a pickle: {name}"), FILE, bytes, says)
 }
 
-/// A program of its own, which stands where a legacy file has its first pickle.
+/// A program in an archive with a storage of eight bytes.
 fn program(name: &str, program: &[u8], says: &'static str) -> Case {
-    pickle(name, [&b"\x80\x02"[..], program, b"."].concat(), says)
+    pickle(name, saved(program), says)
+}
+
+/// A value that is kept as number `index`, and taken off the stack.
+fn kept(value: &[u8], index: u8) -> Vec<u8> {
+    [value, &[b'q', index, b'0']].concat()
+}
+
+/// A dict with a long key, at which 3,000 times the same stands.
+fn repeated(key: &str, value: &[u8]) -> Vec<u8> {
+    let entries = [&b"h\x00"[..], value].concat().repeat(3000);
+    [kept(&text(key), 0), b"}(".to_vec(), entries, b"u".to_vec()].concat()
+}
+
+/// A function that is called with the same arguments a million times.
+fn called(function: &str, args: &[u8]) -> Vec<u8> {
+    let kept = [kept(&global(function), 0), kept(args, 1)].concat();
+    [kept, b"h\x00h\x01R0".repeat(1_000_000)].concat()
+}
+
+/// Few bytes that would be much in memory if each use of a value were a copy of it.
+fn bombs() -> Vec<Case> {
+    const REBUILD: &str = "torch._utils _rebuild_tensor_v2";
+    let key = "k".repeat(1_000_000);
+    let floats = storage("FloatStorage", "0", 2);
+    let axes = |size: i64| {
+        tuple(&[floats.clone(), int(0), ints(&[size; 64]), ints(&[1; 64]), b"\x89N".to_vec()])
+    };
+    let name = |index: u32| [b"X\x04\0\0\0", format!("{index:04x}").as_bytes()].concat();
+    let names = (0..60_000).flat_map(|index| [name(index), b"h\x00".to_vec()].concat());
+    let many_axes = kept(&tensor(2, 0, &[1; 64], &[1; 64]), 0);
+    let memo = (0..4_000_000u32).flat_map(|index| [&b"r"[..], &index.to_le_bytes()].concat());
+    let dicts = |count: usize, more: &[u8]| [&b"}"[..], &more.repeat(count)].concat();
+    let long_name = format!("pathlib {}", "x".repeat(980));
+    let nested = [
+        [kept(&text(&key), 0), b"}".to_vec(), b"h\x00}".repeat(59)].concat(),
+        [b"h\x00".to_vec(), dict(&[("w", pair())]), b"s".repeat(60)].concat(),
+    ];
+    vec![
+        program("a dict of dicts by one long key", &repeated(&key, b"}"), "holds no state dict"),
+        program(
+            "a long key of many tensors",
+            &[kept(&pair(), 1), repeated(&key, b"h\x01")].concat(),
+            "tensor \"kkk",
+        ),
+        program("dicts in dicts by one long key", &nested.concat(), "holds no state dict"),
+        program(
+            "a million objects of a long name",
+            &called(&long_name, b")"),
+            "nothing on the stack",
+        ),
+        program("a million tensors of 64 axes", &called(REBUILD, &axes(1)), MEMORY),
+        program("a million tensors that cannot be", &called(REBUILD, &axes(i64::MIN)), MEMORY),
+        program(
+            "a tensor of 64 axes by many names",
+            &[many_axes, b"}(".to_vec(), names.collect(), b"u".to_vec()].concat(),
+            MEMORY,
+        ),
+        program("16 million values", &b"N".repeat(16_000_000), MEMORY),
+        program("4 million values kept", &[b"N".to_vec(), memo.collect()].concat(), ""),
+        program("a million lists", &b"]Na0".repeat(1_000_000), MEMORY),
+        program("a million dicts", &b"}NNs0".repeat(1_000_000), MEMORY),
+        program("a million attributes", &dicts(1_000_000, b"}b"), MEMORY),
+        program(
+            "one value 8 million times",
+            &[&b"Nq\x00"[..], &b"h\x00".repeat(8_000_000)].concat(),
+            "",
+        ),
+    ]
+}
+
+/// Programs and archives that are wrong in one place.
+fn malformed() -> Vec<Case> {
+    let weight = |value: Vec<u8>| dict(&[("w", value)]);
+    let far = [&(1u64 << 63).to_le_bytes()[..], b"abc"].concat();
+    let claims = "expected 9223372036854775808 more bytes, found 4";
+    let lists = [b"]".repeat(100_000), b"a".repeat(99_999)].concat();
+    let no_pickle = archive(&[("data/0", &floats(&[1.0, 2.0]))]);
+    let object = |value: &[u8]| [legacy_start(), build::pickle(value)].concat();
+    vec![
+        pickle("an archive without data.pkl", no_pickle, "without data.pkl"),
+        pickle("of the old format, without keys", object(&weight(pair())), "more bytes, found 0"),
+        program("an opcode that is none", b"\xff", "unknown opcode 0xff"),
+        program("protocol 6", b"\x80\x06", "protocol 6: expected at most 5"),
+        program(
+            "100,000 tuples in each other",
+            &[&b"N"[..], &[0x85; 100_000]].concat(),
+            "a tuple of 1",
+        ),
+        program("100,000 lists in each other", &lists, "a list of 1"),
+        program("nothing kept", b"h\x07", "nothing was kept as number 7"),
+        program(
+            "a persistent id that is no tuple",
+            b"NQ",
+            "expected the id of a storage, found None",
+        ),
+        program("a persistent id that is text", b"Pabc\n", "a persistent id that is text"),
+        program("text of 2^63 bytes", &[&b"\x8d"[..], &far].concat(), claims),
+        program("bytes of 2^63 bytes", &[&b"\x8e"[..], &far].concat(), claims),
+        program(
+            "a line without end",
+            &[&b"L"[..], &b"9".repeat(2_000_000)].concat(),
+            "a line of more than",
+        ),
+        program(
+            "a short storage",
+            &weight(tensor(4, 0, &[4], &[1])),
+            "expected a storage of 16 bytes, found 8",
+        ),
+        program(
+            "beyond its storage",
+            &weight(tensor(2, 1, &[2], &[1])),
+            "beyond its storage of 8 bytes",
+        ),
+        program("a negative stride", &weight(tensor(2, 0, &[2], &[-1])), "with strides [-1]"),
+        program("a negative size", &weight(tensor(2, 0, &[-2], &[1])), "of size [-2]"),
+        program(
+            "a size that overflows",
+            &weight(tensor(2, 0, &[i64::MAX, 4], &[0, 0])),
+            "of size [9223372036854775807, 4]",
+        ),
+        program(
+            "a terabyte of one number",
+            &weight(tensor(2, 0, &[1 << 38], &[0])),
+            "repeat their elements",
+        ),
+        program("a storage that is not there", &weight(missing()), "\"1\" are missing"),
+    ]
+}
+
+/// A tensor of a storage that the archive lacks.
+fn missing() -> Vec<u8> {
+    let args = [storage("FloatStorage", "1", 2), int(0), ints(&[2]), ints(&[1])];
+    build::call("torch._utils _rebuild_tensor", &args)
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -36,8 +180,9 @@ pub(super) fn cases() -> Vec<Case> {
             &[&b"L"[..], &b"9".repeat(1_000_000), b"L\n"].concat(),
             "",
         ),
-        program("an opcode that is none", b"\xff", ""),
     ];
+    cases.extend(malformed());
+    cases.extend(bombs());
     for parts in 1..8 {
         cases.push(pickle(&format!("an archive, {parts}/8 of it"), cut(&archive, parts), ""));
         cases.push(pickle(&format!("of the old format, {parts}/8 of it"), cut(&legacy, parts), ""));

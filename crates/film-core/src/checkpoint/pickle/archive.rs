@@ -72,9 +72,8 @@ impl Archive {
     }
 
     /// The bytes of the storage of that key.
-    pub(super) fn storage(&self, key: &str) -> Result<Region> {
-        let record = self.records.get(&format!("data/{key}")).copied();
-        record.ok_or_else(|| Error::Format(format!("record \"data/{key}\" is missing")))
+    pub(super) fn storage(&self, key: &str) -> Option<Region> {
+        self.records.get(&format!("data/{key}")).copied()
     }
 }
 

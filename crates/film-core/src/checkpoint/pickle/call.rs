@@ -25,7 +25,7 @@ pub(super) fn call(values: &mut Values, callee: Id, args: Id, skip_unknown: bool
         // What is counted or made when missing is not of interest.
         ("collections.defaultdict" | "collections.Counter", _) => {
             let dict = values.add(Value::Dict(Vec::new()))?;
-            values.set_state(dict, args);
+            values.set_state(dict, args)?;
             return Ok(dict);
         }
         ("torch.Size" | "builtins.list" | "builtins.set" | "builtins.frozenset", items) => {
@@ -37,11 +37,11 @@ pub(super) fn call(values: &mut Values, callee: Id, args: Id, skip_unknown: bool
         }
         // An object of the class that is its first argument, as old protocols make them.
         ("copyreg._reconstructor" | "copyreg.__newobj__", Some(class)) => {
-            let refused = match values.get(class) {
-                Value::Global(class) => check(class, skip_unknown).map(|()| class.clone()),
-                _ => Err(wrong("a class", &values.describe(class))),
-            };
-            return values.add(Value::Object(refused?, vec![args]));
+            match values.get(class) {
+                Value::Global(name) => check(name, skip_unknown)?,
+                _ => return Err(wrong("a class", &values.describe(class))),
+            }
+            return values.add(Value::Object(class, vec![args]));
         }
         _ => {}
     }
@@ -49,7 +49,7 @@ pub(super) fn call(values: &mut Values, callee: Id, args: Id, skip_unknown: bool
         return Ok(tensor);
     }
     check(&name, skip_unknown)?;
-    values.add(Value::Object(name.into(), vec![args]))
+    values.add(Value::Object(callee, vec![args]))
 }
 
 fn wrong(expected: &str, found: &str) -> Error {
@@ -80,7 +80,6 @@ fn dict(values: &mut Values, items: Id) -> Result<Id> {
         _ => None,
     };
     let pairs = pairs.ok_or_else(|| wrong("pairs of a dict", &values.describe(items)))?;
-    values.charge(pairs.len())?;
     values.add(Value::Dict(pairs))
 }
 
@@ -106,7 +105,7 @@ pub(super) fn storage(values: &mut Values, id: Id) -> Result<Id> {
     };
     let element = element.ok_or_else(|| fault(values.describe(class)))?;
     let key = match values.get(key) {
-        Value::Text(key) => key.to_string(),
+        Value::Text(key) if key.len() <= MAX_NAME => key.to_string(),
         Value::Int(key) => key.to_string(),
         _ => return Err(fault(values.describe(key))),
     };
@@ -121,7 +120,7 @@ pub(super) fn storage(values: &mut Values, id: Id) -> Result<Id> {
     let (Some(start), Some(bytes)) = (bytes(start), bytes(count)) else {
         return Err(fault("a size that cannot be".into()));
     };
-    let storage = values.storage(key, element.bytes);
+    let storage = values.storage(&key, element.bytes)?;
     let storage = super::value::StorageRef { storage, element, start, bytes };
     values.add(Value::Storage(Box::new(storage)))
 }

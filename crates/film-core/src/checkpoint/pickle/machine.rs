@@ -9,8 +9,11 @@ use std::collections::HashMap;
 
 use super::call;
 use super::stream::Stream;
-use super::value::{Id, Value, Values};
+use super::value::{Id, Value, Values, members};
 use crate::error::{Error, Result};
+
+/// The memory for one more value in the memo: a number, an id and a byte, a seventh of room, half of all while it grows.
+const MEMO: usize = 32;
 
 /// Runs one pickle to its end, which leaves the stream behind it; what it holds.
 pub(super) fn load(stream: &mut Stream, values: &mut Values, skip_unknown: bool) -> Result<Id> {
@@ -21,8 +24,14 @@ pub(super) fn load(stream: &mut Stream, values: &mut Values, skip_unknown: bool)
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        taken: 0,
     };
     machine.run()
+}
+
+/// The memory that one more element adds to a vector, which is enlarged to twice its size when it is full.
+fn enlarged<T>(vec: &Vec<T>) -> usize {
+    if vec.len() == vec.capacity() { vec.capacity() * size_of::<T>() } else { 0 }
 }
 
 struct Machine<'a, 's> {
@@ -33,6 +42,8 @@ struct Machine<'a, 's> {
     /// How high the stack was at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
+    /// The memory that stack, marks and memo take.
+    taken: usize,
 }
 
 impl Machine<'_, '_> {
@@ -40,6 +51,7 @@ impl Machine<'_, '_> {
         loop {
             let opcode = self.stream.byte()?;
             if opcode == b'.' {
+                self.values.release(self.taken);
                 return self.pop();
             }
             self.step(opcode)?;
@@ -56,17 +68,14 @@ impl Machine<'_, '_> {
             0x95 => self.stream.array::<8>().map(drop),
             // The stack.
             b'(' => {
-                self.values.charge(1)?;
+                self.charge(enlarged(&self.marks))?;
                 self.marks.push(self.stack.len());
                 Ok(())
             }
             b'0' if self.marks.last() == Some(&self.stack.len()) => self.above_mark().map(drop),
             b'0' => self.pop().map(drop),
             b'1' => self.above_mark().map(drop),
-            b'2' => {
-                self.values.charge(1)?;
-                self.top().and_then(|top| self.put(top))
-            }
+            b'2' => self.top().and_then(|top| self.put(top)),
             // Constants.
             b'N' => self.push(Value::None),
             0x88 => self.push(Value::Bool(true)),
@@ -170,7 +179,14 @@ impl Machine<'_, '_> {
         self.put(id)
     }
 
+    /// Counts memory that is taken until the end of the pickle.
+    fn charge(&mut self, bytes: usize) -> Result<()> {
+        self.taken += bytes;
+        self.values.charge(bytes)
+    }
+
     fn put(&mut self, id: Id) -> Result<()> {
+        self.charge(enlarged(&self.stack))?;
         self.stack.push(id);
         Ok(())
     }
@@ -194,6 +210,13 @@ impl Machine<'_, '_> {
         }
     }
 
+    /// The next `count` bytes, if there are as many and there may be memory for them.
+    fn take(&mut self, count: u64) -> Result<Vec<u8>> {
+        self.stream.check(count)?;
+        self.values.afford(count as usize)?;
+        self.stream.take(count)
+    }
+
     fn length4(&mut self) -> Result<u64> {
         Ok(u32::from_le_bytes(self.stream.array()?).into())
     }
@@ -204,7 +227,7 @@ impl Machine<'_, '_> {
 
     /// An integer in as many bytes as are needed, little-endian, the last of which has the sign.
     fn long(&mut self, count: u64) -> Result<()> {
-        let bytes = self.stream.take(count)?;
+        let bytes = self.take(count)?;
         let value = if bytes.len() <= 8 {
             let negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
             let mut wide = [if negative { 0xff } else { 0 }; 8];
@@ -240,7 +263,7 @@ impl Machine<'_, '_> {
     }
 
     fn text(&mut self, count: u64) -> Result<()> {
-        let bytes = self.stream.take(count)?;
+        let bytes = self.take(count)?;
         match String::from_utf8(bytes) {
             Ok(text) => self.push(Value::Text(text.into())),
             Err(_) => Err(self.stream.fault("text that is not UTF-8")),
@@ -249,7 +272,7 @@ impl Machine<'_, '_> {
 
     /// Text of Python 2, which may be bytes.
     fn old_text(&mut self, count: u64) -> Result<()> {
-        let bytes = self.stream.take(count)?;
+        let bytes = self.take(count)?;
         self.push(match String::from_utf8(bytes) {
             Ok(text) => Value::Text(text.into()),
             Err(error) => Value::Bytes(error.as_bytes().len() as u64),
@@ -269,7 +292,7 @@ impl Machine<'_, '_> {
     }
 
     fn bytes(&mut self, count: u64) -> Result<()> {
-        let bytes = self.stream.take(count)?;
+        let bytes = self.take(count)?;
         self.push(Value::Bytes(bytes.len() as u64))
     }
 
@@ -281,6 +304,7 @@ impl Machine<'_, '_> {
 
     fn extend_list(&mut self, items: Vec<Id>) -> Result<()> {
         let list = self.top()?;
+        self.values.charge(members(items.len()))?;
         match self.values.get_mut(list) {
             Value::List(list) | Value::Object(_, list) => list.extend(items),
             _ => return Err(self.takes_none("items", list)),
@@ -290,6 +314,7 @@ impl Machine<'_, '_> {
 
     fn extend_dict(&mut self, items: Vec<Id>) -> Result<()> {
         let dict = self.top()?;
+        self.values.charge(members(items.len()))?;
         let (pairs, []) = items.as_chunks::<2>() else {
             return Err(self.stream.fault("a key without a value"));
         };
@@ -314,7 +339,11 @@ impl Machine<'_, '_> {
 
     fn remember(&mut self, index: u64) -> Result<()> {
         let top = self.top()?;
-        self.values.charge(1)?;
+        if self.memo.len() == self.memo.capacity() {
+            // It takes twice as many from now on, and while they move half as many more.
+            self.charge(self.memo.capacity().max(8) * MEMO)?;
+            self.memo.reserve(1);
+        }
         self.memo.insert(index, top);
         Ok(())
     }
@@ -356,12 +385,14 @@ impl Machine<'_, '_> {
     fn build(&mut self, state: Id) -> Result<()> {
         let top = self.top()?;
         match self.values.get_mut(top) {
-            Value::Object(_, parts) => parts.push(state),
-            Value::Dict(_) | Value::Tensor(_) | Value::Unstorable(_) => {
-                self.values.set_state(top, state);
+            Value::Object(_, parts) => {
+                parts.push(state);
+                self.values.charge(members(1))
             }
-            _ => return Err(self.takes_none("attributes", top)),
+            Value::Dict(_) | Value::Tensor(_) | Value::Unstorable(_) => {
+                self.values.set_state(top, state)
+            }
+            _ => Err(self.takes_none("attributes", top)),
         }
-        Ok(())
     }
 }

@@ -33,7 +33,7 @@ use self::archive::Archive;
 use self::gather::View;
 use self::state_dict::StateDict;
 use self::stream::Stream;
-use self::value::{TensorRef, Values};
+use self::value::{TensorRef, Values, block};
 use super::header;
 use super::locate::{self, PICKLES};
 use super::read::{Source, zeroed};
@@ -181,8 +181,7 @@ impl PickleCheckpoint {
         }
         tensors.sort_by(|a: &PickleTensor, b| a.name.cmp(&b.name));
         if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            let text = format!("tensor {:?} stands twice", pair[0].name);
-            return Err(Error::Format(text).in_file(files[pair[1].file].path()));
+            return Err(stands_twice(&pair[0].name).in_file(files[pair[1].file].path()));
         }
         if let Some(index) = &located.index {
             let paths: Vec<&Path> = files.iter().map(PickleFile::path).collect();
@@ -246,6 +245,10 @@ impl PickleCheckpoint {
     }
 }
 
+fn stands_twice(name: &str) -> Error {
+    Error::Format(format!("tensor {name:?} stands twice"))
+}
+
 /// The forms that pickles come in.
 enum Form {
     Zip,
@@ -277,24 +280,21 @@ fn read(
     index: usize,
     options: &PickleOptions,
 ) -> Result<(PickleFile, Vec<PickleTensor>)> {
-    let mut values = Values::default();
-    let (root, regions, big_endian) = match form(&source)? {
+    let (values, root, regions, big_endian) = match form(&source)? {
         Some(Form::Zip) => {
             let archive = Archive::read(&source)?;
             let Region { offset, bytes } = archive.pickle;
+            let mut values = Values::new(bytes, source.bytes);
             let mut stream = Stream::new(&source, offset, offset + bytes);
             let root = machine::load(&mut stream, &mut values, options.skip_unknown)?;
-            let regions = values.storages().iter().map(|storage| archive.storage(&storage.key));
-            (root, regions.collect(), archive.big_endian)
+            let storages = values.storages().iter();
+            let regions = storages.map(|storage| archive.storage(&storage.key)).collect();
+            (values, root, regions, archive.big_endian)
         }
         Some(Form::Legacy) => {
+            let mut values = Values::new(source.bytes, source.bytes);
             let (root, regions) = legacy::read(&source, &mut values, options.skip_unknown)?;
-            let missing =
-                |key: &str| Error::Format(format!("the bytes of storage {key:?} are missing"));
-            let regions = regions.iter().zip(values.storages());
-            let regions =
-                regions.map(|(region, storage)| region.ok_or_else(|| missing(&storage.key)));
-            (root, regions.collect::<Vec<Result<Region>>>(), false)
+            (values, root, regions, false)
         }
         Some(Form::Tar) => {
             let text = "a tar archive, PyTorch's format before 2017: load it with PyTorch and save it again";
@@ -304,8 +304,16 @@ fn read(
     };
     let state_dict = StateDict::find(&values, root, options.key.as_deref())?;
     let (mut tensors, mut total) = (Vec::new(), 0u64);
-    for (name, tensor) in state_dict.tensors(&values)? {
-        let view = view(name, tensor, &regions, big_endian)?;
+    let weights = state_dict.tensors(&values)?;
+    values.afford(weights.iter().map(|(name, tensor)| taken(name, tensor)).sum())?;
+    for (name, tensor) in weights {
+        let storage = tensor.storage.storage;
+        let region = regions[storage].ok_or_else(|| {
+            let found =
+                format!("the bytes of storage {:?} are missing", values.storages()[storage].key);
+            Error::tensor(name, "a storage in the file", found)
+        })?;
+        let view = view(name, tensor, region, big_endian)?;
         let count: u64 = tensor.shape.iter().product::<usize>() as u64;
         total = total.saturating_add(count * view.size as u64);
         tensors.push(PickleTensor {
@@ -313,7 +321,7 @@ fn read(
             dtype: tensor.dtype,
             shape: tensor.shape.clone(),
             file: index,
-            storage: tensor.storage.storage,
+            storage,
             view,
         });
     }
@@ -324,22 +332,19 @@ fn read(
         );
         return Err(Error::Format(text));
     }
-    let (key, skipped) = (state_dict.key(), state_dict.skipped(&values));
+    let (key, skipped) = (state_dict.key(&values), state_dict.skipped(&values));
     Ok((PickleFile { source, key, skipped }, tensors))
 }
 
+/// The memory that a [`PickleTensor`] takes.
+fn taken(name: &str, tensor: &TensorRef) -> usize {
+    let axes = block(3 * tensor.shape.len() * size_of::<usize>());
+    size_of::<PickleTensor>() + block(name.len()) + axes
+}
+
 /// Where a tensor's elements are in the file.
-fn view(
-    name: &str,
-    tensor: &TensorRef,
-    regions: &[Result<Region>],
-    big_endian: bool,
-) -> Result<View> {
+fn view(name: &str, tensor: &TensorRef, region: Region, big_endian: bool) -> Result<View> {
     let storage = &tensor.storage;
-    let region = match &regions[storage.storage] {
-        Ok(region) => region,
-        Err(error) => return Err(Error::tensor(name, "a storage in the file", error.to_string())),
-    };
     let claimed = storage.start.saturating_add(storage.bytes);
     if claimed > region.bytes {
         let expected = format!("a storage of {claimed} bytes");

@@ -2,12 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::Skipped;
 use super::value::{Id, TensorRef, Value, Values};
+use super::{Skipped, stands_twice};
 use crate::error::{Error, Result};
 
 /// Dicts further from the root than this are not looked into.
 const MAX_DEPTH: usize = 64;
+/// Dicts by longer keys are not, either.
+const MAX_STEP: usize = 1000;
+/// The memory for a name among those that were met: an entry of a hash table that is being enlarged, and one of a list.
+const NAME: usize = 80;
 /// At most this many entries beside the weights are listed one by one, …
 const MAX_SKIPPED: usize = 1000;
 /// … with at most this many characters of each key.
@@ -19,7 +23,7 @@ const EXTRA_STATE: &str = "_extra_state";
 #[derive(Debug)]
 pub(super) struct StateDict {
     /// The dicts from the root to it, each with the key by which the next one stands in it.
-    above: Vec<(Id, String)>,
+    above: Vec<(Id, Id)>,
     dict: Id,
 }
 
@@ -27,7 +31,7 @@ pub(super) struct StateDict {
 struct Place {
     dict: Id,
     /// The place that it stands in, and its key there.
-    above: Option<(usize, String)>,
+    above: Option<(usize, Id)>,
     depth: usize,
 }
 
@@ -37,14 +41,14 @@ impl StateDict {
     /// A state dict is a dict with tensors under text keys, one of which has axes: a loss or a step is no weight.
     /// Among several, the only one with the key `state_dict` is it.
     pub(super) fn find(values: &Values, root: Id, key: Option<&str>) -> Result<Self> {
-        let places = places(values, root);
+        let places = places(values, root)?;
         let with = |test: fn(&Values, Id) -> bool| -> Vec<usize> {
             let holds = |&place: &usize| has_named(values, places[place].dict, test);
             (0..places.len()).filter(holds).collect()
         };
         let all = with(Values::is_tensor);
         if let Some(key) = key {
-            return match all.iter().find(|&&place| keys(&places, place).join(".") == key) {
+            return match all.iter().find(|&&place| keys(values, &places, place).join(".") == key) {
                 Some(&place) => Ok(Self::at(&places, place)),
                 None => Err(Error::Selection(format!(
                     "holds no state dict at {key:?}; found: {}",
@@ -55,7 +59,7 @@ impl StateDict {
         let with_axes = with(Values::is_tensor_with_axes);
         let found = if with_axes.is_empty() { all } else { with_axes };
         let is_lightning = |&place: &usize| {
-            places[place].above.as_ref().is_some_and(|(_, key)| key == "state_dict")
+            places[place].above.is_some_and(|(_, key)| values.text(key) == Some("state_dict"))
         };
         let lightning: Vec<usize> = found.iter().copied().filter(is_lightning).collect();
         match (found.as_slice(), lightning.as_slice()) {
@@ -74,17 +78,17 @@ impl StateDict {
 
     fn at(places: &[Place], place: usize) -> Self {
         let (mut above, mut at) = (Vec::new(), place);
-        while let Some((parent, key)) = &places[at].above {
-            above.push((places[*parent].dict, key.clone()));
-            at = *parent;
+        while let Some((parent, key)) = places[at].above {
+            above.push((places[parent].dict, key));
+            at = parent;
         }
         above.reverse();
         Self { above, dict: places[place].dict }
     }
 
     /// Its key, or those that lead to it, joined by dots; empty for the root.
-    pub(super) fn key(&self) -> String {
-        let keys: Vec<&str> = self.above.iter().map(|(_, key)| key.as_str()).collect();
+    pub(super) fn key(&self, values: &Values) -> String {
+        let keys: Vec<&str> = self.above.iter().filter_map(|&(_, key)| values.text(key)).collect();
         keys.join(".")
     }
 
@@ -97,10 +101,15 @@ impl StateDict {
     /// Its tensors, by their names and in the file's order.
     ///
     /// # Errors
-    /// If one of them cannot be stored.
+    /// If one of them cannot be stored, or two have the same name.
     pub(super) fn tensors<'a>(&self, values: &'a Values) -> Result<Vec<(&'a str, &'a TensorRef)>> {
-        let mut tensors = Vec::new();
+        values.afford(pairs(values, self.dict).len() * NAME)?;
+        let (mut tensors, mut names) = (Vec::new(), HashSet::new());
         for (name, id) in self.weights(values) {
+            // Found before anything is made of the name: it may be long, and stand there a million times.
+            if !names.insert(name) {
+                return Err(stands_twice(name));
+            }
             match values.get(id) {
                 Value::Tensor(tensor) => tensors.push((name, &**tensor)),
                 _ => {
@@ -116,13 +125,14 @@ impl StateDict {
     pub(super) fn skipped(&self, values: &Values) -> Vec<Skipped> {
         let mut skipped = Vec::new();
         // The weights and what leads to them are counted already.
-        let mut seen: HashSet<Id> = self.weights(values).map(|(_, id)| id).collect();
-        let mut counted = seen.len();
-        seen.extend(self.above.iter().map(|&(dict, _)| dict));
-        seen.insert(self.dict);
+        let mut seen = values.unseen();
+        let mut counted = self.weights(values).filter(|&(_, id)| seen.insert(id)).count();
+        for dict in self.above.iter().map(|&(dict, _)| dict).chain([self.dict]) {
+            seen.insert(dict);
+        }
         let (mut path, mut more) = (String::new(), Skipped::default());
         let mut unlisted = 0;
-        let levels = self.above.iter().map(|(dict, key)| (*dict, Some(key.as_str())));
+        let levels = self.above.iter().map(|&(dict, key)| (dict, values.text(key)));
         for (dict, next) in levels.chain([(self.dict, None)]) {
             for &(key, value) in pairs(values, dict) {
                 let text = values.text(key);
@@ -165,29 +175,33 @@ fn short(key: &str) -> String {
 }
 
 /// All dicts that text keys lead to from the root, each once.
-fn places(values: &Values, root: Id) -> Vec<Place> {
+fn places(values: &Values, root: Id) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     if matches!(values.get(root), Value::Dict(_)) {
         places.push(Place { dict: root, above: None, depth: 0 });
     }
-    let mut seen = HashSet::from([root]);
+    let mut seen = values.unseen();
+    seen.insert(root);
     let mut next = 0;
     while next < places.len() {
         if places[next].depth == MAX_DEPTH {
             break;
         }
         for &(key, value) in pairs(values, places[next].dict) {
-            if let (Some(key), Value::Dict(_)) = (values.text(key), values.get(value))
-                && !key.ends_with(EXTRA_STATE)
+            if let (Some(text), Value::Dict(_)) = (values.text(key), values.get(value))
+                && text.len() <= MAX_STEP
+                && !text.ends_with(EXTRA_STATE)
                 && seen.insert(value)
             {
-                let above = Some((next, key.to_string()));
+                // Twice: numbers of places are noted beside them.
+                values.afford(places.len() * 2 * size_of::<Place>())?;
+                let above = Some((next, key));
                 places.push(Place { dict: value, above, depth: places[next].depth + 1 });
             }
         }
         next += 1;
     }
-    places
+    Ok(places)
 }
 
 fn pairs(values: &Values, dict: Id) -> &[(Id, Id)] {
@@ -205,11 +219,11 @@ fn has_named(values: &Values, dict: Id, test: fn(&Values, Id) -> bool) -> bool {
 }
 
 /// The keys that lead to a place.
-fn keys(places: &[Place], place: usize) -> Vec<&str> {
+fn keys<'a>(values: &'a Values, places: &[Place], place: usize) -> Vec<&'a str> {
     let (mut keys, mut at) = (Vec::new(), place);
-    while let Some((parent, key)) = &places[at].above {
-        keys.push(key.as_str());
-        at = *parent;
+    while let Some((parent, key)) = places[at].above {
+        keys.extend(values.text(key));
+        at = parent;
     }
     keys.reverse();
     keys
@@ -218,7 +232,7 @@ fn keys(places: &[Place], place: usize) -> Vec<&str> {
 /// State dicts that were found, in a line.
 fn listed(found: &[usize], values: &Values, places: &[Place]) -> String {
     let one = |&place: &usize| {
-        let path = keys(places, place).join(".");
+        let path = keys(values, places, place).join(".");
         let path = if path.is_empty() { "(root)".into() } else { path };
         let pairs = pairs(values, places[place].dict).iter();
         match pairs.filter(|&&(_, value)| values.is_tensor(value)).count() {

@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 /// What is read at once.
 const BLOCK: u64 = 64 * 1024;
 /// More than any list of tensors takes; the tensors' bytes are not in the pickle.
-const MAX_PICKLE: u64 = 256 << 20;
+pub(super) const MAX_PICKLE: u64 = 256 << 20;
+/// More than any line: names and numbers stand in lines, other text has its length before it.
+const MAX_LINE: usize = 1 << 20;
 
 /// Bytes of a file from a position on, in their order.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl<'a> Stream<'a> {
     }
 
     /// An error unless `bytes` more can be there.
-    fn check(&self, bytes: u64) -> Result<()> {
+    pub(super) fn check(&self, bytes: u64) -> Result<()> {
         let left = self.end - self.position();
         if bytes > left {
             return Err(self.fault(format!("expected {bytes} more bytes, found {left}")));
@@ -100,6 +102,9 @@ impl<'a> Stream<'a> {
         loop {
             match self.byte()? {
                 b'\n' => return Ok(line),
+                _ if line.len() == MAX_LINE => {
+                    return Err(self.fault(format!("a line of more than {MAX_LINE} bytes")));
+                }
                 byte => line.push(byte),
             }
         }

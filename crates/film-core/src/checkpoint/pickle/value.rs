@@ -3,15 +3,40 @@
 //! Values refer to each other by number. So a value that stands in many places is kept once, and neither
 //! cycles nor depth can do harm: nothing is followed, copied or dropped by recursion.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use safetensors::Dtype;
 
 use super::globals::Element;
+use super::stream::MAX_PICKLE;
 use crate::error::{Error, Result};
 
-/// At most this many values, of 32 bytes each.
-const MAX_VALUES: usize = 1 << 24;
+/// What the values of a small file may take in memory.
+const FLOOR: u64 = 64 << 20;
+/// What a byte of the pickle may add to that, …
+const PER_PICKLE_BYTE: u64 = 16;
+/// … or a byte of the file, if that is less. Of a pickle that `torch.save` wrote a byte takes about ten; beside it
+/// stand the tensors.
+const PER_FILE_BYTE: u64 = 4;
+/// Attributes of a value: an entry of a hash table that is being enlarged, and a vector.
+const STATE: usize = 144;
+/// A storage but for its key: an entry of a hash table that is being enlarged, and of two vectors.
+const STORAGE: usize = 144;
+
+/// The memory for so many bytes on the heap: what an allocator makes of them.
+pub(super) const fn block(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=24 => 32,
+        _ => (bytes + 8).next_multiple_of(16),
+    }
+}
+
+/// The memory for members of a container: where they stand, as much to spare, and as much for who follows them.
+pub(super) const fn members(count: usize) -> usize {
+    block(3 * count * size_of::<Id>())
+}
 
 /// A value's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,8 +63,27 @@ pub(super) enum Value {
     Tensor(Box<TensorRef>),
     /// A tensor that safetensors cannot hold, and what it is.
     Unstorable(Box<str>),
-    /// An object of a class that does not matter here, which is never made; what it would be made of.
-    Object(Box<str>, Vec<Id>),
+    /// An object of a class that does not matter here, which is never made: the class, and what it would be made of.
+    Object(Id, Vec<Id>),
+}
+
+impl Value {
+    /// The memory that it takes.
+    fn taken(&self) -> usize {
+        let heap = match self {
+            Self::Text(text) | Self::Global(text) | Self::Unstorable(text) => block(text.len()),
+            Self::Long(bytes) => block(bytes.len()),
+            Self::Tuple(items) | Self::List(items) | Self::Object(_, items) => members(items.len()),
+            Self::Dict(pairs) => members(2 * pairs.len()),
+            Self::Storage(_) => block(size_of::<StorageRef>()),
+            Self::Tensor(tensor) => {
+                block(size_of::<TensorRef>()) + 2 * block(tensor.shape.len() * size_of::<usize>())
+            }
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Bytes(_) => 0,
+        };
+        // And a byte in `Seen`.
+        size_of::<Self>() + 1 + heap
+    }
 }
 
 /// A storage as a pickle refers to it.
@@ -66,27 +110,53 @@ pub(super) struct TensorRef {
 /// The bytes behind a key.
 #[derive(Debug)]
 pub(super) struct Storage {
-    pub(super) key: String,
+    pub(super) key: Rc<str>,
     /// Bytes an element, as the first reference has it.
     pub(super) element_bytes: u64,
 }
 
 /// All values of a file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Values {
     values: Vec<Value>,
     /// What values were given as attributes.
     states: HashMap<Id, Vec<Id>>,
     storages: Vec<Storage>,
-    by_key: HashMap<String, usize>,
-    /// Values copied out of others, which count like new ones.
-    copied: usize,
+    by_key: HashMap<Rc<str>, usize>,
     tensors: usize,
+    /// The memory that has been taken, in bytes, and how much may be.
+    taken: u64,
+    budget: u64,
+}
+
+/// Which values have been met.
+pub(super) struct Seen(Vec<bool>);
+
+impl Seen {
+    /// Whether the value is new.
+    pub(super) fn insert(&mut self, id: Id) -> bool {
+        !std::mem::replace(&mut self.0[id.0 as usize], true)
+    }
 }
 
 impl Values {
+    /// None yet, of a pickle of so many bytes in a file of so many.
+    pub(super) fn new(pickle: u64, file: u64) -> Self {
+        let pickle = pickle.min(MAX_PICKLE);
+        let more = (pickle * PER_PICKLE_BYTE).min(file.saturating_mul(PER_FILE_BYTE));
+        Self {
+            values: Vec::new(),
+            states: HashMap::new(),
+            storages: Vec::new(),
+            by_key: HashMap::new(),
+            tensors: 0,
+            taken: 0,
+            budget: FLOOR + more,
+        }
+    }
+
     pub(super) fn add(&mut self, value: Value) -> Result<Id> {
-        self.charge(0)?;
+        self.charge(value.taken())?;
         if matches!(value, Value::Tensor(_) | Value::Unstorable(_)) {
             self.tensors += 1;
         }
@@ -94,14 +164,30 @@ impl Values {
         Ok(Id(self.values.len() as u32 - 1))
     }
 
-    /// Counts `copies` of values against what a file may hold.
-    pub(super) fn charge(&mut self, copies: usize) -> Result<()> {
-        self.copied = self.copied.saturating_add(copies);
-        if self.values.len().saturating_add(self.copied) >= MAX_VALUES {
-            let text = format!("the pickle holds more than {MAX_VALUES} values");
+    /// Counts so many bytes of memory against what the file may take.
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<()> {
+        self.afford(bytes)?;
+        self.taken += bytes as u64;
+        Ok(())
+    }
+
+    /// Takes back so many bytes that were counted.
+    pub(super) fn release(&mut self, bytes: usize) {
+        self.taken -= bytes as u64;
+    }
+
+    /// An error unless so many bytes more may be taken, for a while.
+    pub(super) fn afford(&self, bytes: usize) -> Result<()> {
+        if self.taken.saturating_add(bytes as u64) > self.budget {
+            let text = format!("the pickle asks for more than {} bytes of memory", self.budget);
             return Err(Error::Format(text));
         }
         Ok(())
+    }
+
+    /// That none of the values has been met.
+    pub(super) fn unseen(&self) -> Seen {
+        Seen(vec![false; self.values.len()])
     }
 
     pub(super) fn get(&self, id: Id) -> &Value {
@@ -142,16 +228,22 @@ impl Values {
     }
 
     /// Gives a value attributes.
-    pub(super) fn set_state(&mut self, id: Id, state: Id) {
+    pub(super) fn set_state(&mut self, id: Id, state: Id) -> Result<()> {
+        self.charge(STATE)?;
         self.states.entry(id).or_default().push(state);
+        Ok(())
     }
 
     /// The storage of that key, new if no reference to it was there.
-    pub(super) fn storage(&mut self, key: String, element_bytes: u64) -> usize {
-        *self.by_key.entry(key).or_insert_with_key(|key| {
-            self.storages.push(Storage { key: key.clone(), element_bytes });
-            self.storages.len() - 1
-        })
+    pub(super) fn storage(&mut self, key: &str, element_bytes: u64) -> Result<usize> {
+        if let Some(storage) = self.storage_of(key) {
+            return Ok(storage);
+        }
+        self.charge(STORAGE + block(key.len()))?;
+        let (key, storage) = (Rc::<str>::from(key), self.storages.len());
+        self.storages.push(Storage { key: key.clone(), element_bytes });
+        self.by_key.insert(key, storage);
+        Ok(storage)
     }
 
     /// The number of the storage of that key, if there is a reference to it.
@@ -169,7 +261,7 @@ impl Values {
     }
 
     /// How many tensors stand in a value or below it that are not among `seen`, which they join.
-    pub(super) fn tensors_below(&self, id: Id, seen: &mut HashSet<Id>) -> usize {
+    pub(super) fn tensors_below(&self, id: Id, seen: &mut Seen) -> usize {
         let (mut tensors, mut left) = (0, vec![id]);
         while let Some(id) = left.pop() {
             if !seen.insert(id) {
@@ -208,7 +300,10 @@ impl Values {
             Value::Storage(_) => "a storage".into(),
             Value::Tensor(tensor) => format!("a tensor {:?} of {}", tensor.shape, tensor.dtype),
             Value::Unstorable(what) => what.to_string(),
-            Value::Object(name, _) => format!("an object of {name}"),
+            Value::Object(class, _) => match self.get(*class) {
+                Value::Global(name) => format!("an object of {name}"),
+                _ => "an object".into(),
+            },
         }
     }
 }
