@@ -166,7 +166,8 @@ fn what_cannot_be_extracted_is_told_and_nothing_written() {
             .replace(&format!("{hybrid}: "), "")
     };
     assert!(
-        extract("blocks").starts_with("holds 2 convolutions: choose one by its prefix: blocks.0.")
+        extract("blocks")
+            .starts_with("holds 2 convolutions: choose one by its --prefix: blocks.0.")
     );
     assert!(extract("").starts_with("holds 2 convolutions"));
     assert!(

@@ -153,6 +153,11 @@ fn every_dtype_is_decoded() {
             assert!(found.pairs[0].recast() && !found.is_same());
         });
     }
+    // With a tolerance the dtype alone is no difference.
+    let tolerance = Tolerance { rtol: 0.5, atol: 0.0 };
+    against(("U8", &[1], vec![2]), ("F32", &[1], f32s(&[3.0])), tolerance, |found| {
+        assert!(found.pairs[0].recast() && found.is_same());
+    });
     // Recast without a loss is told of, too.
     against(("BF16", &[1], brain(3.0)), ("F32", &[1], f32s(&[3.0])), EXACT, |found| {
         assert_eq!(found.pairs[0].difference.as_ref().unwrap().over, 0);

@@ -46,7 +46,10 @@ fn files_that_are_something_else() {
         refusal(b"PK\x03\x04aaaaaaaagamma.0.npy\x93NUMPY"),
         "not a safetensors file but an archive of NumPy arrays (.npz)"
     );
-    assert_eq!(refusal(b"PK\x03\x04aaaaaaaaaaaa"), "not a safetensors file but a PyTorch pickle");
+    assert_eq!(
+        refusal(b"PK\x03\x04aaaaaaaaaaaa"),
+        "not a safetensors file but a PyTorch pickle: `film-tools convert` makes safetensors of it"
+    );
 }
 
 #[test]

@@ -157,7 +157,7 @@ Examples:
   film-tools flops --cond-dim 384 \\
       --kernel-hidden-dim 32 --num-film-layers 3 --json")]
 pub(crate) struct Flops {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     #[arg(conflicts_with_all = ["config", "cond_dim", "num_film_layers", "film_hidden_dim"])]
     pub(crate) checkpoint: Option<PathBuf>,
     #[command(flatten)]
@@ -236,7 +236,7 @@ film-tools run <CHECKPOINT> --conditioning <FILE[:TENSOR]> [OPTIONS]
        film-tools run <CHECKPOINT> --registers <FILE[:TENSOR]> [OPTIONS]
        film-tools run <CHECKPOINT> --random <B> [OPTIONS]")]
 pub(crate) struct Run {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     pub(crate) checkpoint: PathBuf,
     #[command(flatten)]
     pub(crate) rows: Rows,
@@ -273,7 +273,7 @@ Examples:
   film-tools kernel tests/fixtures/siren_kernel/3d/model.safetensors \\
       --grid 4x3x2 --l-cache 4 --json")]
 pub(crate) struct Kernel {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     pub(crate) checkpoint: PathBuf,
     /// Length of each grid axis: 15x15
     #[arg(long, value_name = "LxL", value_parser = lengths)]

@@ -148,7 +148,7 @@ fn disguise(source: &Source) -> Result<Option<&'static str>> {
     } else if is(b"pk\x03\x04") && text.windows(4).any(|window| window == b".npy") {
         Some("an archive of NumPy arrays (.npz)")
     } else if is(b"pk\x03\x04") || is(b"\x80\x02") || is(b"\x80\x03") || is(b"\x80\x04") {
-        Some("a PyTorch pickle")
+        Some("a PyTorch pickle: `film-tools convert` makes safetensors of it")
     } else if is(b"{") {
         Some("JSON text")
     } else if is(b"gguf") {

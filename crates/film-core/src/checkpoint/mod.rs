@@ -134,7 +134,9 @@ impl Checkpoint {
             }
             files.push(CheckpointFile { source, metadata: header.metadata, data: header.data });
         }
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        if files.len() > 1 {
+            tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        }
         if let Some(index) = &located.index {
             let paths: Vec<&Path> = files.iter().map(CheckpointFile::path).collect();
             index.check(&paths, &tensors, |tensor| (&tensor.name, tensor.file), report)?;

@@ -28,12 +28,12 @@ Examples:
   film-tools conv tests/fixtures/ckconv/2d_mixed --json \\
       --input tests/fixtures/ckconv/2d_mixed/io.safetensors:input")]
 pub(crate) struct Conv {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     pub(crate) checkpoint: PathBuf,
     /// The signal
     #[arg(long, value_name = "FILE[:TENSOR]")]
     pub(crate) input: String,
-    /// Whether the channels stand behind the batch axis, not last
+    /// The channels follow the batch axis, [B, C, *lengths], instead of being last
     #[arg(long)]
     pub(crate) channels_first: bool,
     #[command(flatten)]

@@ -28,7 +28,7 @@ Examples:
   film-tools diagnose tests/fixtures/hybrid_model --registers \\
     'tests/fixtures/hybrid_model/io.safetensors:blocks.*.register_pooling.input'")]
 pub(crate) struct Diagnose {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     pub(crate) checkpoint: PathBuf,
     #[command(flatten)]
     pub(crate) rows: Rows,

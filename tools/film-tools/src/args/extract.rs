@@ -21,7 +21,7 @@ Examples:
   film-tools extract tests/fixtures/siren_kernel/1d --prefix film_generator \\
       --output film --json")]
 pub(crate) struct Extract {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     pub(crate) checkpoint: PathBuf,
     /// The part at this prefix or below it
     #[arg(long, value_name = "P")]

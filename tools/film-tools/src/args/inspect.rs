@@ -20,7 +20,7 @@ Examples:
   film-tools inspect gen --flat --hash
   film-tools inspect gen --json > gen.json")]
 pub(crate) struct Inspect {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     pub(crate) checkpoint: PathBuf,
     /// Only what stands at this prefix or below it: tensors, generators and kernels
     #[arg(long, value_name = "P")]

@@ -28,7 +28,7 @@ pub(crate) struct Padding {
     /// Beyond the ends: zero or circular, for all axes or each: zero,circular
     #[arg(long, value_name = "P[,P]", value_delimiter = ',', hide_possible_values = true)]
     pub(crate) padding: Vec<PaddingName>,
-    /// Whether outputs see no later input; one axis with zero padding
+    /// Outputs see no later input; one axis with zero padding
     #[arg(long)]
     pub(crate) causal: bool,
 }

@@ -22,7 +22,7 @@ Examples:
   film-tools verify gen/model.safetensors --values
   film-tools verify gen --values --json")]
 pub(crate) struct Verify {
-    /// A .safetensors file, a directory or an index file
+    /// A .safetensors file, a directory, an index file, or org/name[@revision]
     pub(crate) checkpoint: PathBuf,
     /// Look at the numbers, too: reads all of the files
     #[arg(long)]

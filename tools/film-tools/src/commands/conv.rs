@@ -90,7 +90,12 @@ pub(crate) fn run(args: &Conv) -> Result<()> {
     }
     match (&args.tensors.output, args.tensors.json) {
         (_, true) => printer::json(&report),
-        (Some(_), false) => Ok(()),
+        (Some(_), false) => {
+            if !report.modulated {
+                super::warn_of_generator(&found.kernel);
+            }
+            Ok(())
+        }
         (None, false) => print(&report),
     }
 }

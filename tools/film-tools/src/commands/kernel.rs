@@ -80,7 +80,12 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     }
     match (&args.tensors.output, args.tensors.json) {
         (_, true) => printer::json(&report),
-        (Some(_), false) => Ok(()),
+        (Some(_), false) => {
+            if !report.modulated {
+                super::warn_of_generator(found);
+            }
+            Ok(())
+        }
         (None, false) => print(&report),
     }
 }

@@ -248,11 +248,26 @@ fn warn_of_near_misses(discovery: &Discovery, prefix: Option<&str>) {
     }
 }
 
+/// Says that a kernel's generator had nothing to do, where no report says so.
+fn warn_of_generator(found: &FoundKernel) {
+    if found.generator.is_some() {
+        printer::warn(
+            "drawn without the kernel's FiLM generator: give --registers, --conditioning or --random",
+        );
+    }
+}
+
 /// Says of a selection that failed which file it was made in and how to choose.
 fn selection(error: Error, checkpoint: &Checkpoint) -> anyhow::Error {
     let file: &Path = match checkpoint.files() {
         [one] => one.path(),
         _ => checkpoint.path(),
+    };
+    let error = match error {
+        Error::Selection(text) => {
+            Error::Selection(text.replace("choose one by its prefix", "choose one by its --prefix"))
+        }
+        error => error,
     };
     error.in_file(file).into()
 }

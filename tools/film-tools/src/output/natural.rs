@@ -5,8 +5,11 @@ pub(crate) fn natural(a: &str, b: &str) -> std::cmp::Ordering {
     a.split('.').map(order).cmp(b.split('.').map(order))
 }
 
-/// What a segment is ordered by: numbers first and by value, then names.
-pub(super) fn order(segment: &str) -> (bool, Option<u64>, &str) {
+/// What a segment is ordered by: whether it is no number, its value, itself.
+pub(super) type Ordered<'a> = (bool, Option<u64>, &'a str);
+
+/// Numbers first and by value, then names.
+pub(super) fn order(segment: &str) -> Ordered<'_> {
     let number = number(segment);
     (number.is_none(), number, segment)
 }

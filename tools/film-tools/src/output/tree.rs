@@ -2,7 +2,7 @@
 
 use film_core::checkpoint::{Digest, TensorInfo};
 
-use super::natural::{number, order};
+use super::natural::{Ordered, number, order};
 
 /// Names with more segments than this keep their rest in one piece.
 const MAX_DEPTH: usize = 48;
@@ -48,16 +48,16 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A name's segments, and the tensor of that name.
-type Path<'a> = (Vec<&'a str>, Leaf<'a>);
+/// A name's segments, each as it is ordered, and the tensor of that name.
+type Path<'a> = (Vec<Ordered<'a>>, Leaf<'a>);
 
 /// The tree of `leaves`.
 pub(crate) fn tree<'a>(leaves: &[Leaf<'a>]) -> Vec<Node<'a>> {
-    let path = |leaf: &Leaf<'a>| (leaf.tensor.name.splitn(MAX_DEPTH, '.').collect(), *leaf);
+    let path = |leaf: &Leaf<'a>| {
+        (leaf.tensor.name.splitn(MAX_DEPTH, '.').map(order).collect::<Vec<_>>(), *leaf)
+    };
     let mut paths: Vec<Path> = leaves.iter().map(path).collect();
-    paths.sort_by(|(a, _), (b, _)| {
-        a.iter().map(|segment| order(segment)).cmp(b.iter().map(|segment| order(segment)))
-    });
+    paths.sort_by(|(a, _), (b, _)| a.cmp(b));
     level(&paths, 0)
 }
 
@@ -79,7 +79,7 @@ fn node<'a>(paths: &[Path<'a>], depth: usize) -> Node<'a> {
     };
     let parameters = total(|tensor| tensor.count() as u64, |child| child.parameters);
     let bytes = total(|tensor| tensor.bytes, |child| child.bytes);
-    let segment = paths[0].0[depth].to_string();
+    let segment = paths[0].0[depth].2.to_string();
     // A path without forks is one line.
     if tensor.is_none() && children.len() == 1 {
         let mut only = children.remove(0);

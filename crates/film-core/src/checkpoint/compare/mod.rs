@@ -62,6 +62,8 @@ pub struct Pair<'a> {
     /// How the values differ; `None` where they cannot be compared: another number of elements, or dtypes of which one
     /// is not known here as numbers.
     pub difference: Option<Difference>,
+    /// Whether there is a tolerance, so that another dtype alone is no difference.
+    pub tolerant: bool,
 }
 
 /// A tensor that has another name in B.
@@ -111,10 +113,10 @@ impl Pair<'_> {
         self.a.dtype != self.b.dtype
     }
 
-    /// Whether dtype, shape and, within the tolerance, values are the same.
+    /// Whether shape and, within the tolerance, values are the same; without a tolerance the dtype, too.
     pub fn is_same(&self) -> bool {
         let within = self.difference.as_ref().is_some_and(|difference| difference.over == 0);
-        within && !self.reshaped() && !self.recast()
+        within && !self.reshaped() && (self.tolerant || !self.recast())
     }
 }
 
@@ -137,11 +139,12 @@ pub fn compare<'a>(a: Side<'a>, b: Side<'a>, tolerance: Tolerance) -> Result<Com
     let (mut removed, mut added) = (a.names()?, b.names()?);
     let names: Vec<String> =
         removed.keys().filter(|name| added.contains_key(*name)).cloned().collect();
+    let tolerant = tolerance.rtol > 0.0 || tolerance.atol > 0.0;
     let pairs: Vec<_> = names
         .into_iter()
         .filter_map(|name| {
             let (a, b) = (removed.remove(&name)?, added.remove(&name)?);
-            Some(Pair { name, a, b, difference: None })
+            Some(Pair { name, a, b, difference: None, tolerant })
         })
         .collect();
     let sides = [a.checkpoint, b.checkpoint];

@@ -45,6 +45,11 @@ impl Archive {
             let text = "a zip archive without data.pkl: torch.save wrote none such";
             return Err(Error::Format(text.into()));
         };
+        // It has compressed records, too.
+        if named.iter().any(|(name, ..)| name.strip_prefix(&root) == Some("constants.pkl")) {
+            let text = "a TorchScript program, not a checkpoint: save its state_dict()";
+            return Err(Error::Format(text.into()));
+        }
         let mut records = HashMap::with_capacity(named.len());
         for (name, plain, inside, region) in named {
             let Some(name) = name.strip_prefix(&root) else { continue };
@@ -58,10 +63,6 @@ impl Archive {
                 return Err(Error::Format(text));
             }
             records.insert(name.to_string(), region);
-        }
-        if records.contains_key("constants.pkl") {
-            let text = "a TorchScript program, not a checkpoint: save its state_dict()";
-            return Err(Error::Format(text.into()));
         }
         let pickle = records["data.pkl"];
         let big_endian = match records.get("byteorder") {

@@ -35,6 +35,9 @@ struct Place {
     depth: usize,
 }
 
+/// What the dict without a key is called.
+const ROOT: &str = "(root)";
+
 impl StateDict {
     /// Finds the weights: the dict at `key`, or the one state dict there is.
     ///
@@ -48,6 +51,7 @@ impl StateDict {
         };
         let all = with(Values::is_tensor);
         if let Some(key) = key {
+            let key = if key == ROOT { "" } else { key };
             return match all.iter().find(|&&place| keys(values, &places, place).join(".") == key) {
                 Some(&place) => Ok(Self::at(&places, place)),
                 None => Err(Error::Selection(format!(
@@ -64,10 +68,15 @@ impl StateDict {
         let lightning: Vec<usize> = found.iter().copied().filter(is_lightning).collect();
         match (found.as_slice(), lightning.as_slice()) {
             (&[place], _) | (_, &[place]) => Ok(Self::at(&places, place)),
-            ([], _) => Err(Error::Selection(format!(
-                "holds no state dict, that is a dict of tensors by name, but {}",
-                values.describe(root)
-            ))),
+            ([], _) => {
+                let found = values.describe(root);
+                let text = "holds no state dict, that is a dict of tensors by name, but";
+                let advice = match values.get(root) {
+                    Value::Object(..) => "; of a module save its state_dict()",
+                    _ => "",
+                };
+                Err(Error::Selection(format!("{text} {found}{advice}")))
+            }
             _ => Err(Error::Selection(format!(
                 "holds {} state dicts: {}: choose one by its key",
                 found.len(),
@@ -233,7 +242,7 @@ fn keys<'a>(values: &'a Values, places: &[Place], place: usize) -> Vec<&'a str> 
 fn listed(found: &[usize], values: &Values, places: &[Place]) -> String {
     let one = |&place: &usize| {
         let path = keys(values, places, place).join(".");
-        let path = if path.is_empty() { "(root)".into() } else { path };
+        let path = if path.is_empty() { ROOT.into() } else { path };
         let pairs = pairs(values, places[place].dict).iter();
         match pairs.filter(|&&(_, value)| values.is_tensor(value)).count() {
             1 => format!("{path} (1 tensor)"),

@@ -99,6 +99,9 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
     let files = write(&weights, &mut items, writer)?;
     let report = report(args, &weights, &items, &files)?;
     say(args, &report);
+    if to_file && weights.config_path().is_some() {
+        printer::say("config.json stays behind: a directory as OUT takes it along");
+    }
     if args.json { printer::json(&report) } else { Ok(()) }
 }
 
