@@ -121,7 +121,7 @@ impl Pair<'_> {
 }
 
 impl Comparison<'_> {
-    /// Whether both have the same tensors, by name, dtype, shape and, within the tolerance, values.
+    /// Whether both have the same tensors, by name, shape and, within the tolerance, values; without a tolerance by dtype, too.
     pub fn is_same(&self) -> bool {
         self.pairs.iter().all(Pair::is_same)
             && self.renamed.is_empty()
