@@ -263,7 +263,9 @@ mod tests {
                 if plain.elem_count() > 0 {
                     let largest = |x: &Tensor| x.abs()?.max_all()?.to_scalar::<f32>();
                     let gap = largest(&(plain - fused).unwrap()).unwrap();
-                    assert!(gap <= 4e-6 * largest(plain).unwrap(), "{rows} {inputs}: {gap:e}");
+                    // Sums of terms of size 1 may cancel; what rounding leaves of them does not.
+                    let scale = largest(plain).unwrap().max(0.5);
+                    assert!(gap <= 4e-6 * scale, "{rows} {inputs}: {gap:e}");
                 }
             }
         }

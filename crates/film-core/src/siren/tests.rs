@@ -122,7 +122,7 @@ fn assert_fused_is_plain(case: &Case) {
                 let gap = largest(&(plain - fused).unwrap()).unwrap();
                 let size = largest(plain).unwrap();
                 // Gradients of the embedding are differences of larger numbers.
-                let allowed = 4e-5 * size + 3e-5;
+                let allowed = 4e-5 * size + 3e-4;
                 assert!(gap <= allowed, "{arch:?} {case:?}, tensor {index}: {gap:e} of {size:e}");
             }
         }
