@@ -64,6 +64,8 @@ mod parameter;
 mod registers;
 pub mod siren;
 pub mod statistics;
+#[cfg(test)]
+mod testing;
 
 /// The README's example, compiled.
 #[cfg(doctest)]

@@ -82,6 +82,7 @@ fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::random;
     use candle_core::{Device, Module};
 
     /// `[2, 3, 4]` as a transposed view of `[3, 2, 4]`, and of `[2, 4, 3]`.
@@ -130,9 +131,9 @@ mod tests {
 
     #[test]
     fn agrees_with_candles_linear_on_contiguous_input() {
-        let x = Tensor::randn(0f32, 1.0, (2, 3, 4), &Device::Cpu).unwrap();
-        let weight = Tensor::randn(0f32, 1.0, (5, 4), &Device::Cpu).unwrap();
-        let bias = Tensor::randn(0f32, 1.0, 5, &Device::Cpu).unwrap();
+        let x = random("x", &[2, 3, 4], 1.7, DType::F32);
+        let weight = random("weight", &[5, 4], 1.7, DType::F32);
+        let bias = random("bias", &[5], 1.7, DType::F32);
         let theirs =
             candle_nn::Linear::new(weight.clone(), Some(bias.clone())).forward(&x).unwrap();
         let ours = linear(&x, &weight, Some(&bias), "x").unwrap();

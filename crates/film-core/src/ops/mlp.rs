@@ -224,10 +224,7 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
-
-    fn random(shape: &[usize], size: f64) -> Var {
-        Var::randn(0f32, size as f32, shape, &Device::Cpu).unwrap()
-    }
+    use crate::testing::random_var as random;
 
     #[test]
     fn fused_and_plain_agree_in_values_and_gradients() {
@@ -238,16 +235,16 @@ mod tests {
             (33, [13, 11, 70]),
             (70, [130, 65, 33]),
         ] {
-            let x = random(&[rows, inputs], 1.0);
-            let scale = |inputs: usize| 1.0 / (inputs as f64).sqrt();
+            let x = random("x", &[rows, inputs], 1.7);
+            let scale = |inputs: usize| (3.0 / inputs as f64).sqrt();
             let vars = [
-                random(&[hidden, inputs], scale(inputs)),
-                random(&[hidden], 1.0),
-                random(&[outputs, hidden], scale(hidden)),
-                random(&[outputs], 1.0),
+                random("0.weight", &[hidden, inputs], scale(inputs)),
+                random("0.bias", &[hidden], 1.7),
+                random("2.weight", &[outputs, hidden], scale(hidden)),
+                random("2.bias", &[outputs], 1.7),
             ];
             let tensors = vars.each_ref().map(|var| var.as_tensor().clone());
-            let weights = random(&[rows, outputs], 1.0);
+            let weights = random("weights", &[rows, outputs], 1.7);
             let mlp = Mlp::new(tensors.clone());
             let results = [plain(&x, &tensors, "x"), mlp.forward(&x, "x")].map(|y| {
                 let y = y.unwrap();
@@ -273,14 +270,15 @@ mod tests {
 
     #[test]
     fn weights_that_change_are_packed_anew() {
-        let shapes: [&[usize]; 4] = [&[3, 4], &[3], &[2, 3], &[2]];
-        let vars = shapes.map(|shape| random(shape, 1.0));
-        let x = random(&[5, 4], 1.0).as_detached_tensor();
+        let shapes: [(&str, &[usize]); 4] =
+            [("0.weight", &[3, 4]), ("0.bias", &[3]), ("2.weight", &[2, 3]), ("2.bias", &[2])];
+        let vars = shapes.map(|(name, shape)| random(name, shape, 1.0));
+        let x = random("x", &[5, 4], 1.0).as_detached_tensor();
         // Detached views share their memory with the variables.
         let mlp = Mlp::new(vars.each_ref().map(Var::as_detached_tensor));
         let before = mlp.forward(&x, "x").unwrap();
         for var in &vars {
-            var.set(&random(var.dims(), 1.0)).unwrap();
+            var.set(&random("changed", var.dims(), 1.0)).unwrap();
             let tensors = vars.each_ref().map(|var| var.as_tensor().clone());
             let [fresh, kept] = [Mlp::new(tensors), mlp.clone()]
                 .map(|mlp| mlp.forward(&x, "x").unwrap().to_vec2::<f32>().unwrap());
@@ -292,8 +290,8 @@ mod tests {
     #[test]
     fn a_row_s_numbers_do_not_depend_on_the_others() {
         let shapes: [&[usize]; 4] = [&[64, 384], &[64], &[192, 64], &[192]];
-        let mlp = Mlp::new(shapes.map(|shape| random(shape, 0.1).as_detached_tensor()));
-        let x = random(&[300, 384], 1.0).as_detached_tensor();
+        let mlp = Mlp::new(shapes.map(|shape| random("weights", shape, 0.2).as_detached_tensor()));
+        let x = random("x", &[300, 384], 1.7).as_detached_tensor();
         let all = mlp.forward(&x, "x").unwrap().to_vec2::<f32>().unwrap();
         for row in [0, 1, 31, 32, 299] {
             let alone = mlp.forward(&x.narrow(0, row, 1).unwrap(), "x").unwrap();
@@ -304,7 +302,7 @@ mod tests {
     #[test]
     fn threads_change_no_bit() {
         let shapes: [&[usize]; 5] = [&[64, 100], &[64], &[60, 64], &[60], &[999, 100]];
-        let vars = shapes.map(|shape| random(shape, 0.1));
+        let vars = shapes.map(|shape| random("weights", shape, 0.2));
         let bits = [1, 2, 7].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {

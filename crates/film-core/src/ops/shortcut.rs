@@ -123,6 +123,7 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
+    use crate::testing::random_var;
 
     #[test]
     fn fused_and_plain_agree_in_values_and_gradients() {
@@ -132,9 +133,9 @@ mod tests {
             (vec![40, 15, 14, 33], 3),
             (vec![3, 70, 200, 9], 1),
         ] {
-            let random = |shape: &[usize]| Var::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
-            let vars = [random(&shape), random(&shape), random(&[shape[axis]])];
-            let weights = random(&shape);
+            let vars = [("y", &shape[..]), ("x", &shape), ("shortcut", &[shape[axis]])]
+                .map(|(name, shape)| random_var(name, shape, 1.7));
+            let weights = random_var("weights", &shape, 1.7);
             let results = [plain, add_shortcut].map(|way| {
                 let sum = way(&vars[0], &vars[1], &vars[2], axis).unwrap();
                 let loss = (&sum * weights.as_tensor()).unwrap().sum_all().unwrap();

@@ -222,9 +222,10 @@ mod tests {
     use candle_core::{DType, Var};
 
     use super::*;
+    use crate::testing::random_var;
 
-    fn random(shape: &[usize]) -> Var {
-        Var::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
+    fn random(name: &str, shape: &[usize]) -> Var {
+        random_var(name, shape, 1.7)
     }
 
     #[test]
@@ -232,10 +233,11 @@ mod tests {
         for (batch, sides, channels) in
             [(1, vec![5], 1), (2, vec![4, 7], 3), (3, vec![2, 1, 3], 17), (40, vec![29, 27], 20)]
         {
-            let kernel = random(&[&[batch], sides.as_slice(), &[channels]].concat());
-            let windows: Vec<Var> = sides.iter().map(|side| random(&[*side, channels])).collect();
+            let kernel = random("kernel", &[&[batch], sides.as_slice(), &[channels]].concat());
+            let windows: Vec<Var> =
+                sides.iter().map(|side| random("window", &[*side, channels])).collect();
             let factors: Vec<Tensor> = windows.iter().map(|w| w.as_tensor().clone()).collect();
-            let weights = random(kernel.dims());
+            let weights = random("weights", kernel.dims());
             let results = [plain, apply_windows].map(|way| {
                 let masked = way(&kernel, &factors).unwrap();
                 let loss = (&masked * weights.as_tensor()).unwrap().sum_all().unwrap();
@@ -254,7 +256,8 @@ mod tests {
 
     #[test]
     fn in_place_is_the_same_unless_tracked() {
-        let (kernel, windows) = (random(&[2, 5, 4, 3]), [random(&[5, 3]), random(&[4, 3])]);
+        let kernel = random("kernel", &[2, 5, 4, 3]);
+        let windows = [random("rows", &[5, 3]), random("columns", &[4, 3])];
         let windows = windows.map(|window| window.as_detached_tensor());
         let expected = apply_windows(&kernel, &windows).unwrap();
         assert!(!apply_windows_in_place(&kernel, &windows).unwrap());
@@ -266,7 +269,7 @@ mod tests {
 
     #[test]
     fn no_samples_and_other_dtypes() {
-        let windows = [random(&[3, 2]).as_tensor().clone()];
+        let windows = [random("window", &[3, 2]).as_tensor().clone()];
         let none = Tensor::zeros((0, 3, 2), DType::F32, &Device::Cpu).unwrap();
         assert_eq!(apply_windows(&none, &windows).unwrap().dims(), [0, 3, 2]);
         let windows = [windows[0].to_dtype(DType::F64).unwrap()];

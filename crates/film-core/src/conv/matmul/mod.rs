@@ -125,10 +125,11 @@ fn to_back(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::DType;
 
     use super::super::axis::{Boundary, Kind};
     use super::*;
+    use crate::testing::random;
 
     #[test]
     fn chunks_are_bounded_and_give_the_same() {
@@ -139,13 +140,13 @@ mod tests {
             assert!(samples >= 1 && count >= 1);
             assert!(samples * count * points <= CHUNK || (samples, count) == (1, 1));
         }
-        let random = |shape: &[usize]| Tensor::rand(-1f64, 1.0, shape, &Device::Cpu).unwrap();
         let axes = [(Boundary::Zero, 9, 17), (Boundary::Circular, 134, 7)];
         let axes = axes
             .map(|(boundary, length, points)| Axis::new(Kind::Output, boundary, length, points));
-        let signal = random(&[5, 3, 9, 134]);
+        let signal = random("signal", &[5, 3, 9, 134], 1.0, DType::F64);
         let transforms = transforms(axes.into(), &signal).unwrap();
-        for kernel in [random(&[1, 3, 17, 7]), random(&[5, 3, 17, 7])] {
+        for kernel_batch in [1, 5] {
+            let kernel = random("kernel", &[kernel_batch, 3, 17, 7], 1.0, DType::F64);
             let all = in_chunks(&signal, &kernel, &transforms, (5, 3)).unwrap();
             for chunk in [(1, 1), (2, 2), (4, 3), (5, 1)] {
                 let parts = in_chunks(&signal, &kernel, &transforms, chunk).unwrap();
