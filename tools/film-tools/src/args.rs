@@ -6,25 +6,33 @@ mod convert;
 mod diagnose;
 mod diff;
 mod extract;
+mod flops;
+mod init;
 mod inspect;
+mod kernel;
 mod manual;
+mod rows;
+mod run;
 mod settings;
 mod talk;
 mod verify;
 
-use std::path::PathBuf;
-
 use candle_core::DType;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub(crate) use conv::Conv;
 pub(crate) use convert::Convert;
 pub(crate) use diagnose::Diagnose;
 pub(crate) use diff::Diff;
 pub(crate) use extract::Extract;
+pub(crate) use flops::Flops;
+pub(crate) use init::{Init, Sizes};
 pub(crate) use inspect::{Inspect, Sort};
+pub(crate) use kernel::Kernel;
 pub(crate) use manual::{Completions, Man};
+pub(crate) use rows::{Rows, Tensors};
+pub(crate) use run::Run;
 pub(crate) use settings::{Padding, PaddingName, Settings};
 pub(crate) use talk::Talk;
 pub(crate) use verify::Verify;
@@ -60,20 +68,113 @@ Data goes to stdout, talk to stderr. Exit status: 0 fine, 2 wrong usage, 1 anyth
 /// The flags of which a command takes one.
 const INPUTS: [&str; 3] = ["conditioning", "registers", "random"];
 
+// A command's flags are built when it is called: those of all thirteen take longer than most commands do. What is said of a
+// command stands here, for the list in `--help`; a comment on the structures would replace it.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
+    /// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
+    ///
+    /// The same flags and seed give the same bytes on every platform. With --init-type identity the
+    /// generator gives γ = 1 and β = 0 exactly, whatever the conditioning.
     Init(Init),
+    /// Show what a checkpoint holds: files, tensors, and each FiLM generator found
+    ///
+    /// Only the files' headers are read, unless --hash asks for the tensors' bytes. Blocks that repeat are
+    /// folded: `blocks.[0..11]`; with --hash only those that are the same to the last bit.
     Inspect(Inspect),
+    /// Count what a generator costs, operation by operation
+    ///
+    /// Of a generator in a checkpoint, of a config.json, or of sizes given as flags; with --grid, of all that
+    /// a checkpoint's kernel takes: register encoder, generator, SIREN, and the convolution around it, if
+    /// there is one, of a signal of these lengths.
     Flops(Flops),
+    /// Run a generator: conditioning in, γ and β per layer out
+    ///
+    /// Input is FILE.safetensors[:TENSOR], FILE.npy, FILE.json, or - for JSON on stdin (an array of arrays).
+    /// Its last axis is cond_dim; with --registers, the last two are registers and channels, and the
+    /// checkpoint's own register encoder makes the conditioning of them.
+    ///
+    /// Output holds `gamma.{l}` and `beta.{l}`, each [B, kernel_hidden_dim]. Without --output a summary per
+    /// layer is printed. Batches are processed in chunks; memory does not grow with the batch.
     Run(Run),
+    /// Draw convolution kernels: grid lengths and conditioning in, kernels out
+    ///
+    /// The whole chain out of a checkpoint: register encoder, FiLM generator, SIREN kernel and mask, as far as
+    /// it has them. An axis of length L gets 2L − 1 points. Conditioning is [B, cond_dim], registers are
+    /// [B, R, C]; without either, or --random, the kernel is not modulated.
+    ///
+    /// What shapes cannot tell (ω₀, L_cache, …) is read from config.json, or given by flag. Output holds
+    /// `kernel` [1 or B, *2L−1, channels] and `grid` [1, *2L−1, axes]; without --output a summary is printed.
     Kernel(Kernel),
+    /// Convolve a signal with the kernels that a checkpoint draws for it
+    ///
+    /// y = x ∗ kernel + shortcut ⊙ x, channel by channel, with the whole chain out of a checkpoint: register
+    /// encoder, FiLM generator, SIREN kernel, mask, shortcut. The signal is [B, *lengths, C], or
+    /// [B, C, *lengths] with --channels-first; conditioning is [1 or B, cond_dim], registers are
+    /// [1 or B, R, C]; without either, or --random, the kernel is not modulated.
+    ///
+    /// What shapes cannot tell (padding, ω₀, L_cache, …) is read from config.json, or given by flag. Output
+    /// holds `output`, in the layout of the input; without --output a summary is printed.
     Conv(Conv),
+    /// Report the health of every FiLM generator: γ, β, weights, and what stands out
+    ///
+    /// Each generator in the checkpoint (or below --prefix) is run; what it gives is summed up per layer:
+    /// distributions of γ and β, flipped signs (γ < 0), |β| against π, how much depends on the input, how far
+    /// the weights are from their start. Measures that pass a threshold are findings, and a generator that
+    /// differs from the median of four or more stands out. Findings are warnings: the exit status is 0.
+    ///
+    /// Without an input it is 256 random normal vectors, which tell how the generator would answer, not what
+    /// it is given. A * in a TENSOR stands for what each generator's name has in its place, so that each block
+    /// gets registers of its own: io.safetensors:blocks.*.registers.
+    ///
+    /// With --html the page also draws kernels, as far as config.json or flags tell what shapes cannot.
     Diagnose(Diagnose),
+    /// Make safetensors of PyTorch pickles; cast, shard and merge safetensors
+    ///
+    /// IN is a pickle of any name (.pt, .pth, .bin, .ckpt; recognised by its content), a .safetensors file, a
+    /// directory with either, an index file, or org/name[@revision] in the hub's cache. Nothing in a pickle is
+    /// run: names in it are compared with lists of those that make tensors and plain data, and a call of any
+    /// other is refused. Of a Lightning checkpoint the state_dict is converted; what stands beside it is listed.
+    ///
+    /// OUT is a .safetensors file, or a directory for model.safetensors, or shards and their index; it gets
+    /// the config.json beside IN. Everything is complete on the disk before the first file gets its name, and what
+    /// makes a checkpoint of them gets its own last; the same input gives the same bytes.
     Convert(Convert),
+    /// Look for everything that is wrong with a checkpoint
+    ///
+    /// In its structure: the format's rules, offsets, overlaps and holes, names that stand twice, padding and
+    /// alignment; the index against the shards, in both directions, its total_size and the files beside it;
+    /// config.json against the tensors' shapes. With --values also in the numbers: NaN, infinite values, and
+    /// how FiLM generators fare by their weights alone (distance from the start, share of γ biases below 0).
+    ///
+    /// A finding is a line on stdout: `path: problem`. Exit status: 0 nothing found, 1 findings (or no
+    /// checkpoint to read, which stderr tells), 2 wrong usage.
     Verify(Verify),
+    /// Compare two checkpoints, tensor by tensor and element by element
+    ///
+    /// Tells which tensors differ and by how much, were added, removed, reshaped, recast (stored in another
+    /// dtype; compared by value all the same) or renamed (the same dtype, shape and bytes under another
+    /// name). How they are sharded, metadata and config.json do not matter.
+    ///
+    /// NaN equals NaN, an infinity the same infinity, 0 equals −0. By default there is no tolerance, and a
+    /// tensor that was recast is different even where its values are the same; with one, it is not, and values
+    /// may differ by |a − b| ≤ atol + rtol · max(|a|, |b|). Integers and booleans are compared
+    /// exactly in any case. Tensors are listed by falling max abs.
+    ///
+    /// Exit status, as of diff(1): 0 the same, 1 different, 2 trouble, such as a file that cannot be read.
     Diff(Diff),
+    /// Take one generator, kernel or convolution out of a checkpoint: DIR/config.json and DIR/model.safetensors
+    ///
+    /// Takes the convolution at the prefix or below it, where there is none the kernel, where there is none
+    /// either the generator; names lose what stands before. What belongs to it comes along: a convolution's
+    /// shortcut and kernel, a kernel's generator and mask, a generator's register encoder, wherever it stands.
+    /// Bytes and dtypes stay as they are. DIR/config.json has the sizes, and what the checkpoint's own tells;
+    /// `run`, `kernel` and `conv` give the same bits with DIR as with the checkpoint.
     Extract(Extract),
+    /// Print what a shell needs to complete film-tools' command line
     Completions(Completions),
+    /// Print the manual page, or write those of all commands
     Man(Man),
 }
 
@@ -82,220 +183,6 @@ impl Command {
     pub(crate) fn failed(&self) -> u8 {
         if matches!(self, Self::Diff(_)) { 2 } else { 1 }
     }
-}
-
-/// Write a freshly initialised generator: DIR/config.json and DIR/model.safetensors
-///
-/// The same flags and seed give the same bytes on every platform. With --init-type identity the
-/// generator gives γ = 1 and β = 0 exactly, whatever the conditioning.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  film-tools init --output gen --cond-dim 384 \\
-      --kernel-hidden-dim 32 --num-film-layers 3
-  film-tools init --output gen16 --config gen/config.json --dtype bf16 --seed 7
-  film-tools init --output gen --config gen/config.json \\
-      --init-type small_random --force
-  film-tools init --output tiny --cond-dim 4 \\
-      --kernel-hidden-dim 2 --num-film-layers 1")]
-pub(crate) struct Init {
-    /// Directory to write into; made if it does not exist
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output: PathBuf,
-    #[command(flatten)]
-    pub(crate) sizes: Sizes,
-    /// Start of the output layer: identity or small_random [default: identity]
-    #[arg(long, value_name = "TYPE", value_parser = ["identity", "small_random"], hide_possible_values = true)]
-    pub(crate) init_type: Option<String>,
-    /// Standard deviation of small_random [default: 1e-4]
-    #[arg(long, value_name = "STD", value_parser = non_negative, allow_negative_numbers = true)]
-    pub(crate) init_std: Option<f64>,
-    /// Weight decay of the weights: false (the optimizer's), true (none) or a number [default: false]
-    #[arg(long, value_name = "DECAY", value_parser = decay, allow_negative_numbers = true)]
-    pub(crate) no_weight_decay: Option<serde_json::Value>,
-    /// Seed of the random numbers
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-    /// Stored dtype: f32, f16, bf16 or f64
-    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
-    pub(crate) dtype: DType,
-    /// Replace files that exist
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-/// The generator's sizes, from flags or a config.json.
-#[derive(Debug, Args)]
-pub(crate) struct Sizes {
-    /// Width of the conditioning
-    #[arg(long, value_name = "N", value_parser = size)]
-    pub(crate) cond_dim: Option<usize>,
-    /// Width of the layers that γ and β modulate
-    #[arg(long, value_name = "N", value_parser = size)]
-    pub(crate) kernel_hidden_dim: Option<usize>,
-    /// Number of (γ, β) pairs
-    #[arg(long, value_name = "N", value_parser = size)]
-    pub(crate) num_film_layers: Option<usize>,
-    /// Width of the generator's hidden layer [default: 64]
-    #[arg(long, value_name = "N", value_parser = size)]
-    pub(crate) film_hidden_dim: Option<usize>,
-    /// A config.json that gives all of it; flags override
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-}
-
-/// Count what a generator costs, operation by operation
-///
-/// Of a generator in a checkpoint, of a config.json, or of sizes given as flags; with --grid, of all that
-/// a checkpoint's kernel takes: register encoder, generator, SIREN, and the convolution around it, if
-/// there is one, of a signal of these lengths.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  film-tools flops gen --batch 64
-  film-tools flops --config gen/config.json --film-hidden-dim 128
-  film-tools flops --cond-dim 384 \\
-      --kernel-hidden-dim 32 --num-film-layers 3 --json")]
-pub(crate) struct Flops {
-    /// A .safetensors file, a directory, an index file, or org/name[@revision]
-    #[arg(conflicts_with_all = ["config", "cond_dim", "num_film_layers", "film_hidden_dim"])]
-    pub(crate) checkpoint: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) sizes: Sizes,
-    /// The generator at this prefix or below it
-    #[arg(long, value_name = "P", requires = "checkpoint")]
-    pub(crate) prefix: Option<String>,
-    /// Count the convolution or kernel at this prefix or below it, for these lengths: 15x15
-    #[arg(long, value_name = "LxL", value_parser = lengths, requires = "checkpoint")]
-    #[arg(conflicts_with = "kernel_hidden_dim")]
-    pub(crate) grid: Option<Lengths>,
-    #[command(flatten)]
-    pub(crate) padding: Padding,
-    /// Samples in a batch
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = size, allow_negative_numbers = true)]
-    pub(crate) batch: usize,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// What a command is to be run for.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Rows {
-    /// Conditioning [*, cond_dim]
-    #[arg(long, value_name = "FILE[:TENSOR]")]
-    pub(crate) conditioning: Option<String>,
-    /// Register tokens [*, R, C], to go through the checkpoint's register encoder first
-    #[arg(long, value_name = "FILE[:TENSOR]")]
-    pub(crate) registers: Option<String>,
-    /// Conditioning [B, cond_dim] of random normal numbers
-    #[arg(long, value_name = "B", value_parser = count, allow_negative_numbers = true)]
-    pub(crate) random: Option<usize>,
-    /// Seed of --random [default: 0]
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-}
-
-/// Where the tensors go, and how they are computed.
-#[derive(Debug, Args)]
-pub(crate) struct Tensors {
-    /// File to write: .safetensors, .npz or .json; - for JSON on stdout
-    #[arg(long, value_name = "FILE", value_parser = crate::output::Target::parse)]
-    pub(crate) output: Option<crate::output::Target>,
-    /// Replace files that exist
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Where to compute: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
-    pub(crate) device: DeviceName,
-    /// Dtype to compute in: f32, f16, bf16 or f64
-    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = dtype)]
-    pub(crate) dtype: DType,
-    /// Print the summary as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Run a generator: conditioning in, γ and β per layer out
-///
-/// Input is FILE.safetensors[:TENSOR], FILE.npy, FILE.json, or - for JSON on stdin (an array of arrays).
-/// Its last axis is cond_dim; with --registers, the last two are registers and channels, and the
-/// checkpoint's own register encoder makes the conditioning of them.
-///
-/// Output holds `gamma.{l}` and `beta.{l}`, each [B, kernel_hidden_dim]. Without --output a summary per
-/// layer is printed. Batches are processed in chunks; memory does not grow with the batch.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  film-tools run gen --random 8
-  film-tools run gen --random 8 --seed 1 --dtype f64 --output films.npz
-  film-tools run gen --conditioning c.npy --output films.safetensors
-  echo '[[0.5, -1, 2, 0]]' | film-tools run tiny --conditioning - --output -")]
-#[command(group = clap::ArgGroup::new("input").required(true).args(INPUTS), override_usage = "\
-film-tools run <CHECKPOINT> --conditioning <FILE[:TENSOR]> [OPTIONS]
-       film-tools run <CHECKPOINT> --registers <FILE[:TENSOR]> [OPTIONS]
-       film-tools run <CHECKPOINT> --random <B> [OPTIONS]")]
-pub(crate) struct Run {
-    /// A .safetensors file, a directory, an index file, or org/name[@revision]
-    pub(crate) checkpoint: PathBuf,
-    #[command(flatten)]
-    pub(crate) rows: Rows,
-    /// The generator at this prefix or below it
-    #[arg(long, value_name = "P")]
-    pub(crate) prefix: Option<String>,
-    /// Every generator in the checkpoint (or below --prefix); outputs carry its prefix in front
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Width of γ and β, where the checkpoint does not tell
-    #[arg(long, value_name = "N", value_parser = size)]
-    pub(crate) kernel_hidden_dim: Option<usize>,
-    /// Rows processed at once [default: as many as take 16 MiB]
-    #[arg(long, value_name = "ROWS", value_parser = size, allow_negative_numbers = true)]
-    pub(crate) chunk: Option<usize>,
-    #[command(flatten)]
-    pub(crate) tensors: Tensors,
-}
-
-/// Draw convolution kernels: grid lengths and conditioning in, kernels out
-///
-/// The whole chain out of a checkpoint: register encoder, FiLM generator, SIREN kernel and mask, as far as
-/// it has them. An axis of length L gets 2L − 1 points. Conditioning is [B, cond_dim], registers are
-/// [B, R, C]; without either, or --random, the kernel is not modulated.
-///
-/// What shapes cannot tell (ω₀, L_cache, …) is read from config.json, or given by flag. Output holds
-/// `kernel` [1 or B, *2L−1, channels] and `grid` [1, *2L−1, axes]; without --output a summary is printed.
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("input").args(INPUTS), after_help = "\
-Examples:
-  film-tools kernel tests/fixtures/hybrid_model --prefix blocks.0 --grid 15x15 \\
-      --random 4 --image kernels.png
-  film-tools kernel tests/fixtures/siren_kernel/1d --grid 12 --output kernel.npz
-  film-tools kernel tests/fixtures/siren_kernel/3d/model.safetensors \\
-      --grid 4x3x2 --l-cache 4 --json")]
-pub(crate) struct Kernel {
-    /// A .safetensors file, a directory, an index file, or org/name[@revision]
-    pub(crate) checkpoint: PathBuf,
-    /// Length of each grid axis: 15x15
-    #[arg(long, value_name = "LxL", value_parser = lengths)]
-    pub(crate) grid: Lengths,
-    /// The kernel at this prefix or below it
-    #[arg(long, value_name = "P")]
-    pub(crate) prefix: Option<String>,
-    #[command(flatten)]
-    pub(crate) rows: Rows,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-    /// Picture to write: a contact sheet as .png or .svg
-    #[arg(long, value_name = "FILE", value_parser = crate::picture::Picture::parse)]
-    pub(crate) image: Option<crate::picture::Picture>,
-    /// Channels in the picture [default: the first 8]
-    #[arg(long, value_name = "A..B", value_parser = crate::picture::range, requires = "image")]
-    pub(crate) channels: Option<std::ops::Range<usize>>,
-    /// Samples in the picture [default: the first 4]
-    #[arg(long, value_name = "A..B", value_parser = crate::picture::range, requires = "image")]
-    pub(crate) samples: Option<std::ops::Range<usize>>,
-    #[command(flatten)]
-    pub(crate) tensors: Tensors,
 }
 
 /// A length for each axis.

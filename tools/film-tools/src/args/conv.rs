@@ -8,15 +8,6 @@ use film_core::conv::Algorithm;
 
 use super::{INPUTS, Padding, Rows, Settings, Tensors};
 
-/// Convolve a signal with the kernels that a checkpoint draws for it
-///
-/// y = x ∗ kernel + shortcut ⊙ x, channel by channel, with the whole chain out of a checkpoint: register
-/// encoder, FiLM generator, SIREN kernel, mask, shortcut. The signal is [B, *lengths, C], or
-/// [B, C, *lengths] with --channels-first; conditioning is [1 or B, cond_dim], registers are
-/// [1 or B, R, C]; without either, or --random, the kernel is not modulated.
-///
-/// What shapes cannot tell (padding, ω₀, L_cache, …) is read from config.json, or given by flag. Output
-/// holds `output`, in the layout of the input; without --output a summary is printed.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("condition").args(INPUTS), after_help = "\
 Examples:

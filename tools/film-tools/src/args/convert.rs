@@ -8,16 +8,6 @@ use clap::Args;
 
 use super::{dtype, prefix};
 
-/// Make safetensors of PyTorch pickles; cast, shard and merge safetensors
-///
-/// IN is a pickle of any name (.pt, .pth, .bin, .ckpt; recognised by its content), a .safetensors file, a
-/// directory with either, an index file, or org/name[@revision] in the hub's cache. Nothing in a pickle is run: names in it are compared with lists of
-/// those that make tensors and plain data, and a call of any other is refused. Of a Lightning checkpoint the
-/// state_dict is converted; what stands beside it is listed.
-///
-/// OUT is a .safetensors file, or a directory for model.safetensors, or shards and their index; it gets
-/// the config.json beside IN. Everything is complete on the disk before the first file gets its name, and what
-/// makes a checkpoint of them gets its own last; the same input gives the same bytes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -7,18 +7,6 @@ use clap::Args;
 
 use super::{INPUTS, Rows, Settings, size};
 
-/// Report the health of every FiLM generator: γ, β, weights, and what stands out
-///
-/// Each generator in the checkpoint (or below --prefix) is run; what it gives is summed up per layer:
-/// distributions of γ and β, flipped signs (γ < 0), |β| against π, how much depends on the input, how far
-/// the weights are from their start. Measures that pass a threshold are findings, and a generator that
-/// differs from the median of four or more stands out. Findings are warnings: the exit status is 0.
-///
-/// Without an input it is 256 random normal vectors, which tell how the generator would answer, not what
-/// it is given. A * in a TENSOR stands for what each generator's name has in its place, so that each block
-/// gets registers of its own: io.safetensors:blocks.*.registers.
-///
-/// With --html the page also draws kernels, as far as config.json or flags tell what shapes cannot.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("input").args(INPUTS), after_help = "\
 Examples:

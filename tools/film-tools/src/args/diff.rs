@@ -7,18 +7,6 @@ use clap::Args;
 
 use super::{non_negative, prefix};
 
-/// Compare two checkpoints, tensor by tensor and element by element
-///
-/// Tells which tensors differ and by how much, were added, removed, reshaped, recast (stored in another
-/// dtype; compared by value all the same) or renamed (the same dtype, shape and bytes under another
-/// name). How they are sharded, metadata and config.json do not matter.
-///
-/// NaN equals NaN, an infinity the same infinity, 0 equals −0. By default there is no tolerance, and a
-/// tensor that was recast is different even where its values are the same; with one, it is not, and values
-/// may differ by |a − b| ≤ atol + rtol · max(|a|, |b|). Integers and booleans are compared
-/// exactly in any case. Tensors are listed by falling max abs.
-///
-/// Exit status, as of diff(1): 0 the same, 1 different, 2 trouble, such as a file that cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

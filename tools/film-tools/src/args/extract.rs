@@ -5,13 +5,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Take one generator, kernel or convolution out of a checkpoint: DIR/config.json and DIR/model.safetensors
-///
-/// Takes the convolution at the prefix or below it, where there is none the kernel, where there is none
-/// either the generator; names lose what stands before. What belongs to it comes along: a convolution's
-/// shortcut and kernel, a kernel's generator and mask, a generator's register encoder, wherever it stands.
-/// Bytes and dtypes stay as they are. DIR/config.json has the sizes, and what the checkpoint's own tells;
-/// `run`, `kernel` and `conv` give the same bits with DIR as with the checkpoint.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

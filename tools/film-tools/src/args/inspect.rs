@@ -6,10 +6,6 @@ use clap::{Args, ValueEnum};
 
 use super::size;
 
-/// Show what a checkpoint holds: files, tensors, and each FiLM generator found
-///
-/// Only the files' headers are read, unless --hash asks for the tensors' bytes. Blocks that repeat are
-/// folded: `blocks.[0..11]`; with --hash only those that are the same to the last bit.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

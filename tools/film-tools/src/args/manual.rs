@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::Shell;
 
-/// Print what a shell needs to complete film-tools' command line
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -17,7 +16,6 @@ pub(crate) struct Completions {
     pub(crate) shell: Shell,
 }
 
-/// Print the manual page, or write those of all commands
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

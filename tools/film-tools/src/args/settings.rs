@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Lengths, lengths, positive};
 
-/// What shapes do not tell of a kernel.
+// What shapes do not tell of a kernel.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
     /// ω₀ of a kernel with learned frequencies
@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     pub(crate) no_mask: bool,
 }
 
-/// What a convolution's axes take beyond their ends.
+// What a convolution's axes take beyond their ends.
 #[derive(Debug, Args)]
 pub(crate) struct Padding {
     /// Beyond the ends: zero or circular, for all axes or each: zero,circular

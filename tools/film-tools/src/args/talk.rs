@@ -4,7 +4,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use crate::printer::Talkative;
 
-/// How the program talks.
+// How the program talks.
 #[derive(Debug, Args)]
 pub(crate) struct Talk {
     /// When to colour the output

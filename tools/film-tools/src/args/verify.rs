@@ -5,15 +5,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Look for everything that is wrong with a checkpoint
-///
-/// In its structure: the format's rules, offsets, overlaps and holes, names that stand twice, padding and
-/// alignment; the index against the shards, in both directions, its total_size and the files beside it;
-/// config.json against the tensors' shapes. With --values also in the numbers: NaN, infinite values, and
-/// how FiLM generators fare by their weights alone (distance from the start, share of γ biases below 0).
-///
-/// A finding is a line on stdout: `path: problem`. Exit status: 0 nothing found, 1 findings (or no
-/// checkpoint to read, which stderr tells), 2 wrong usage.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
