@@ -4,7 +4,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns that a text takes on a terminal.
 pub fn width(text: &str) -> usize {
-    UnicodeWidthStr::width(text)
+    // Nearly all texts are such.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain { text.len() } else { UnicodeWidthStr::width(text) }
 }
 
 /// The text, its middle cut out where it is wider than `columns`.

@@ -81,10 +81,13 @@ pub(crate) fn columns() -> usize {
     terminal_columns().unwrap_or(80).clamp(40, 80)
 }
 
-/// The terminal's columns, if stdout is one.
+/// The terminal's columns when they were first asked for, if stdout is one.
 pub(crate) fn terminal_columns() -> Option<usize> {
-    let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(io::stdout())?;
-    io::stdout().is_terminal().then_some(usize::from(width))
+    static COLUMNS: OnceLock<Option<usize>> = OnceLock::new();
+    *COLUMNS.get_or_init(|| {
+        let (terminal_size::Width(width), _) = terminal_size::terminal_size_of(io::stdout())?;
+        io::stdout().is_terminal().then_some(usize::from(width))
+    })
 }
 
 /// Prints a value as JSON.
@@ -150,6 +153,9 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// The text with its control characters made visible: a name out of a file must not steer the terminal.
 pub(crate) fn escape(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         // The second set reorders or hides text without being control characters.

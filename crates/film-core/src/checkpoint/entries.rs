@@ -95,15 +95,15 @@ fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[u64]>, D::Er
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Box<[u64]>, A::Error> {
-            let mut shape = Vec::new();
+            let mut shape = [0; MAX_RANK];
+            let mut rank = 0;
             while let Some(size) = sizes.next_element()? {
-                if shape.len() == MAX_RANK {
-                    let text = format!("the shape has more than {MAX_RANK} axes");
-                    return Err(A::Error::custom(text));
-                }
-                shape.push(size);
+                *shape.get_mut(rank).ok_or_else(|| {
+                    A::Error::custom(format!("the shape has more than {MAX_RANK} axes"))
+                })? = size;
+                rank += 1;
             }
-            Ok(shape.into())
+            Ok(shape[..rank].into())
         }
     }
 

@@ -221,9 +221,9 @@ impl RawTensor {
             return Err(says(text));
         }
         let (offset, _) = span.ok_or_else(|| says(format!("offset {start} is beyond any file")))?;
-        let sizes = shape.iter().map(|&size| usize::try_from(size));
+        let sizes = self.shape.into_iter().map(usize::try_from);
         let sizes = sizes.collect::<std::result::Result<_, _>>();
-        let shape = sizes.map_err(|_| says(format!("shape {shape:?} does not fit")))?;
+        let shape = sizes.map_err(|_| says("its shape does not fit this machine".into()))?;
         Ok(TensorInfo { name, dtype, shape, bytes, offset, file })
     }
 }

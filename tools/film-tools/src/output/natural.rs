@@ -2,14 +2,15 @@
 
 /// The order of dotted names: blocks.2 stands before blocks.10.
 pub(crate) fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    a.split('.').map(order).cmp(b.split('.').map(order))
+    // Segments in which the names agree order nothing.
+    let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let start =
+        a.as_bytes()[..same].iter().rposition(|&byte| byte == b'.').map_or(0, |dot| dot + 1);
+    a[start..].split('.').map(order).cmp(b[start..].split('.').map(order))
 }
 
-/// What a segment is ordered by: whether it is no number, its value, itself.
-pub(super) type Ordered<'a> = (bool, Option<u64>, &'a str);
-
-/// Numbers first and by value, then names.
-pub(super) fn order(segment: &str) -> Ordered<'_> {
+/// What a segment is ordered by: whether it is no number, its value, itself. Numbers come first.
+fn order(segment: &str) -> (bool, Option<u64>, &str) {
     let number = number(segment);
     (number.is_none(), number, segment)
 }

@@ -124,6 +124,9 @@ fn pad(text: &str, columns: usize, align: Align) -> String {
 /// A dotted name in lines no wider than `columns`, broken behind dots; later lines keep the first one's
 /// indentation and four columns more. A segment that is wider still loses its middle.
 pub(crate) fn wrap(name: &str, columns: usize) -> Vec<String> {
+    if width(name) <= columns {
+        return vec![name.into()];
+    }
     let indent = name.len() - name.trim_start().len();
     let mut lines = vec![String::new()];
     for segment in name.split_inclusive('.') {

@@ -1,8 +1,10 @@
 //! Dotted names as a tree, in which blocks that repeat are folded: `blocks.[0..11]`.
 
+use std::borrow::Cow;
+
 use film_core::checkpoint::{Digest, TensorInfo};
 
-use super::natural::{Ordered, number, order};
+use super::natural::{natural, number};
 
 /// Names with more segments than this keep their rest in one piece.
 const MAX_DEPTH: usize = 48;
@@ -15,11 +17,11 @@ pub(crate) struct Leaf<'a> {
 }
 
 /// A segment of a name, and those below it up to the next fork.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Node<'a> {
-    segment: String,
+    segment: Cow<'a, str>,
     /// What follows the segment on the same line, each with its dot.
-    rest: String,
+    rest: Cow<'a, str>,
     /// How many siblings of the same structure this one stands for.
     pub(crate) repeats: u64,
     /// The tensor of exactly this name (the first of the repeated ones).
@@ -48,50 +50,61 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A name's segments, each as it is ordered, and the tensor of that name.
-type Path<'a> = (Vec<Ordered<'a>>, Leaf<'a>);
-
 /// The tree of `leaves`.
 pub(crate) fn tree<'a>(leaves: &[Leaf<'a>]) -> Vec<Node<'a>> {
-    let path = |leaf: &Leaf<'a>| {
-        (leaf.tensor.name.splitn(MAX_DEPTH, '.').map(order).collect::<Vec<_>>(), *leaf)
-    };
-    let mut paths: Vec<Path> = leaves.iter().map(path).collect();
-    paths.sort_by(|(a, _), (b, _)| a.cmp(b));
-    level(&paths, 0)
+    let mut leaves: Vec<&Leaf> = leaves.iter().collect();
+    leaves.sort_by(|a, b| natural(&a.tensor.name, &b.tensor.name));
+    level(&leaves, 0, 0)
 }
 
-/// The nodes at `depth` of paths that agree above it and reach that far.
-fn level<'a>(paths: &[Path<'a>], depth: usize) -> Vec<Node<'a>> {
-    let siblings = paths.chunk_by(|(a, _), (b, _)| a[depth] == b[depth]);
-    fold(siblings.map(|paths| node(paths, depth)).collect())
+/// The nodes at `depth` of names that agree in front of byte `start`, where that depth begins.
+fn level<'a>(leaves: &[&Leaf<'a>], start: usize, depth: usize) -> Vec<Node<'a>> {
+    let segment = |leaf: &&Leaf<'a>| segment(&leaf.tensor.name[start..], depth);
+    let siblings = leaves.chunk_by(|a, b| segment(a) == segment(b));
+    fold(siblings.map(|leaves| node(leaves, start, depth)))
 }
 
-/// The node of paths that agree down to `depth`.
-fn node<'a>(paths: &[Path<'a>], depth: usize) -> Node<'a> {
-    // The shortest path comes first: the one that ends here, if one does.
-    let ends = paths[0].0.len() == depth + 1;
-    let (tensor, deeper) = if ends { (Some(paths[0].1), &paths[1..]) } else { (None, paths) };
-    let mut children = level(deeper, depth + 1);
-    let total = |own: fn(&TensorInfo) -> u64, below: fn(&Node) -> u64| {
-        let own = tensor.map_or(0, |leaf| own(leaf.tensor));
-        own + children.iter().map(|child| child.repeats * below(child)).sum::<u64>()
-    };
-    let parameters = total(|tensor| tensor.count() as u64, |child| child.parameters);
-    let bytes = total(|tensor| tensor.bytes, |child| child.bytes);
-    let segment = paths[0].0[depth].2.to_string();
-    // A path without forks is one line.
-    if tensor.is_none() && children.len() == 1 {
-        let mut only = children.remove(0);
-        only.rest = format!(".{}{}", only.segment, only.rest);
-        only.segment = segment;
-        return only;
+/// The segment at `depth`, with which `rest` begins.
+fn segment(rest: &str, depth: usize) -> &str {
+    match rest.bytes().position(|byte| byte == b'.') {
+        Some(dot) if depth + 1 < MAX_DEPTH => &rest[..dot],
+        _ => rest,
     }
-    Node { segment, rest: String::new(), repeats: 1, tensor, children, parameters, bytes }
+}
+
+/// The node of names that agree from byte `start` to the end of the segment at `depth`.
+fn node<'a>(leaves: &[&Leaf<'a>], start: usize, depth: usize) -> Node<'a> {
+    let name = leaves[0].tensor.name.as_str();
+    let segment = segment(&name[start..], depth);
+    let end = start + segment.len();
+    let mut node = Node { segment: segment.into(), repeats: 1, ..Node::default() };
+    // The shortest name comes first: the one that ends here, if one does. A path without forks is one line.
+    let ends = name.len() == end || leaves.len() == 1;
+    if ends {
+        node.rest = name[end..].into();
+        node.tensor = Some(*leaves[0]);
+        node.parameters = leaves[0].tensor.count() as u64;
+        node.bytes = leaves[0].tensor.bytes;
+    }
+    let mut children = level(&leaves[usize::from(ends)..], end + 1, depth + 1);
+    if !ends && let [only] = children.as_mut_slice() {
+        let only = std::mem::take(only);
+        let rest = match (&only.segment, &only.rest) {
+            (Cow::Borrowed(first), Cow::Borrowed(rest)) => {
+                name[end..=end + first.len() + rest.len()].into()
+            }
+            (first, rest) => format!(".{first}{rest}").into(),
+        };
+        return Node { segment: node.segment, rest, ..only };
+    }
+    node.parameters += children.iter().map(|child| child.repeats * child.parameters).sum::<u64>();
+    node.bytes += children.iter().map(|child| child.repeats * child.bytes).sum::<u64>();
+    node.children = children;
+    node
 }
 
 /// Folds runs of consecutively numbered siblings of the same structure.
-fn fold(nodes: Vec<Node>) -> Vec<Node> {
+fn fold<'a>(nodes: impl Iterator<Item = Node<'a>>) -> Vec<Node<'a>> {
     let mut folded: Vec<(Node, Option<(u64, u64)>)> = Vec::new();
     for node in nodes {
         let own = number(&node.segment);
@@ -106,7 +119,7 @@ fn fold(nodes: Vec<Node>) -> Vec<Node> {
     }
     for (node, run) in &mut folded {
         if let Some((first, last)) = run.filter(|(first, last)| first < last) {
-            node.segment = format!("[{first}..{last}]");
+            node.segment = format!("[{first}..{last}]").into();
             node.repeats *= last - first + 1;
         }
     }

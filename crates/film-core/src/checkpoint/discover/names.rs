@@ -12,7 +12,7 @@ pub(super) fn parent_of(prefix: &str) -> &str {
 
 /// The name of what is called `name` in the module at `prefix`: with a dot between them, unless that is the root.
 pub fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}") }
+    if prefix.is_empty() { name.into() } else { [prefix, ".", name].concat() }
 }
 
 /// What `name` is without the dotted `prefix` (a dot at its end counts for nothing); `None` where it does not stand below.

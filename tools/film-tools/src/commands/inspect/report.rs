@@ -196,7 +196,7 @@ pub(super) fn registers<'a>(cond_dim: usize, encoder: &'a FoundEncoder) -> Regis
 pub(super) fn dtypes<'a>(tensors: impl Iterator<Item = &'a TensorInfo>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for tensor in tensors {
-        *counts.entry(tensor.dtype.to_string()).or_default() += tensor.count() as u64;
+        *counts.entry(tensor.dtype).or_default() += tensor.count() as u64;
     }
-    counts
+    counts.into_iter().map(|(dtype, count)| (dtype.to_string(), count)).collect()
 }
