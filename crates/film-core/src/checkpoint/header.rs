@@ -59,7 +59,7 @@ pub(super) fn read(source: &Source, file: usize) -> Result<Header> {
     let mut problems = raw.problems;
     // An entry that nobody can read leaves a hole that says nothing new.
     let mut whole = problems.is_empty();
-    let mut spans = Vec::new();
+    let mut spans = Vec::with_capacity(raw.tensors.len());
     for same in raw.tensors.chunk_by(|(a, _), (b, _)| a == b) {
         let name = &same[0].0;
         if let [(_, first), (_, second), ..] = same {
