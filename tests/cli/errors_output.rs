@@ -53,6 +53,40 @@ fn a_failed_run_keeps_the_old_file_even_if_forced() {
     }
 }
 
+/// --force is not meant for the weights that a command reads.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_is_not_replaced_by_what_is_computed_of_it() {
+    let folder = tempdir().unwrap();
+    let path = folder.path();
+    let case = std::path::PathBuf::from(fixture("ckconv/2d_zero"));
+    for name in ["model.safetensors", "config.json", "io.safetensors"] {
+        std::fs::copy(case.join(name), path.join(name)).unwrap();
+    }
+    let bytes = || {
+        let files = listing(path).into_iter();
+        files
+            .map(|name| (name.clone(), std::fs::read(path.join(name)).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    std::os::unix::fs::symlink("config.json", path.join("link.png")).unwrap();
+    let before = bytes();
+    let weights = ["--output", "model.safetensors", "--force"];
+    for (command, flag) in [
+        (["run", ".", "--random", "2"].as_slice(), weights),
+        (&["kernel", ".", "--grid", "3x3"], weights),
+        (&["kernel", ".", "--grid", "3x3"], ["--image", "link.png", "--force"]),
+        (&["conv", ".", "--random", "1", "--input", "io.safetensors:input"], weights),
+        (&["diagnose", "."], ["--html", "config.json", "--force"]),
+    ] {
+        let outcome = film_tools(path, &[command, &flag].concat());
+        let line =
+            format!("error: {} {}: a file of the checkpoint: choose another\n", flag[0], flag[1]);
+        assert_eq!((outcome.code, outcome.stderr), (2, line));
+        assert!(bytes() == before, "{command:?}");
+    }
+}
+
 #[test]
 fn an_input_may_be_replaced_by_its_own_output() {
     let folder = tempdir().unwrap();

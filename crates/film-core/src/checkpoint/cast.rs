@@ -4,15 +4,16 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// A conversion of stored floating-point numbers, which counts what it loses.
+/// As many elements are converted at once.
+const BLOCK: usize = 1024;
+
+/// A conversion of stored floating-point numbers.
 ///
 /// Rounds to nearest, ties to even. float64 goes to the halves by way of float32, as PyTorch's `to` does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cast {
     from: Dtype,
     to: Dtype,
-    overflowed: u64,
-    wide: Vec<f32>,
 }
 
 impl Cast {
@@ -25,76 +26,85 @@ impl Cast {
             F64 | F32 | F16 | BF16 | F8_E4M3 | F8_E5M2 | F8_E4M3FNUZ | F8_E5M2FNUZ | F8_E8M0
         );
         let to_is_known = matches!(to, F64 | F32 | F16 | BF16);
-        (from_is_known && to_is_known).then_some(Self { from, to, overflowed: 0, wide: Vec::new() })
+        (from_is_known && to_is_known).then_some(Self { from, to })
     }
 
-    /// Finite numbers so far that became infinite.
-    pub fn overflowed(&self) -> u64 {
-        self.overflowed
-    }
-
-    /// Converts whole elements, little-endian; `converted` then holds them and nothing else.
-    pub fn apply(&mut self, bytes: &[u8], converted: &mut Vec<u8>) {
+    /// Converts whole elements, little-endian; `converted` then holds them and nothing else. Returns how many finite
+    /// numbers became infinite.
+    pub fn apply(self, bytes: &[u8], converted: &mut Vec<u8>) -> u64 {
         converted.clear();
         if self.from == self.to {
-            return converted.extend_from_slice(bytes);
+            converted.extend_from_slice(bytes);
+            return 0;
         }
-        let finite = self.widen(bytes);
-        let wide = &self.wide;
-        let still_finite = match self.to {
-            Dtype::F64 => {
-                converted.extend(wide.iter().flat_map(|&x| f64::from(x).to_le_bytes()));
-                finite
-            }
-            Dtype::F16 => {
-                let mut narrow = vec![f16::ZERO; wide.len()];
-                narrow.convert_from_f32_slice(wide);
-                converted.extend(narrow.iter().flat_map(|x| x.to_le_bytes()));
-                narrow.iter().filter(|x| x.is_finite()).count()
-            }
-            Dtype::BF16 => {
-                let mut narrow = vec![bf16::ZERO; wide.len()];
-                narrow.convert_from_f32_slice(wide);
-                converted.extend(narrow.iter().flat_map(|x| x.to_le_bytes()));
-                narrow.iter().filter(|x| x.is_finite()).count()
-            }
-            _ => {
-                converted.extend(wide.iter().flat_map(|x| x.to_le_bytes()));
-                wide.iter().filter(|x| x.is_finite()).count()
-            }
-        };
-        self.overflowed += (finite - still_finite) as u64;
+        let size = self.from.bitsize() / 8;
+        let table = (size == 1).then(|| std::array::from_fn(|bits| byte(bits as u8, self.from)));
+        let mut wide = [0.0; BLOCK];
+        let mut overflowed = 0;
+        for bytes in bytes.chunks(BLOCK * size) {
+            let wide = &mut wide[..bytes.len() / size];
+            let finite = match &table {
+                Some(table) => look_up(bytes, table, wide),
+                None => widen(bytes, self.from, wide),
+            };
+            overflowed += finite - narrow(wide, self.to, converted);
+        }
+        overflowed as u64
     }
+}
 
-    /// Puts the numbers into `wide`; how many are finite.
-    fn widen(&mut self, bytes: &[u8]) -> usize {
-        let wide = &mut self.wide;
-        wide.clear();
-        match self.from {
-            Dtype::F64 => {
-                let (numbers, _) = bytes.as_chunks::<8>();
-                let numbers = numbers.iter().map(|&x| f64::from_le_bytes(x));
-                wide.extend(numbers.clone().map(|x| x as f32));
-                return numbers.filter(|x| x.is_finite()).count();
-            }
-            Dtype::F32 => {
-                wide.extend(bytes.as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x)));
-            }
-            Dtype::F16 => {
-                let halves = bytes.as_chunks::<2>().0.iter().map(|&x| f16::from_le_bytes(x));
-                wide.extend(halves.map(f16::to_f32));
-            }
-            Dtype::BF16 => {
-                let halves = bytes.as_chunks::<2>().0.iter().map(|&x| bf16::from_le_bytes(x));
-                wide.extend(halves.map(bf16::to_f32));
-            }
-            other => {
-                let table: Vec<f32> = (0..=u8::MAX).map(|bits| byte(bits, other)).collect();
-                wide.extend(bytes.iter().map(|&bits| table[usize::from(bits)]));
-            }
+/// Puts the numbers of a byte each into `wide`; how many are finite.
+fn look_up(bytes: &[u8], table: &[f32; 256], wide: &mut [f32]) -> usize {
+    wide.iter_mut().zip(bytes).for_each(|(wide, &bits)| *wide = table[usize::from(bits)]);
+    wide.iter().filter(|x| x.is_finite()).count()
+}
+
+/// Puts the numbers into `wide`; how many are finite.
+fn widen(bytes: &[u8], from: Dtype, wide: &mut [f32]) -> usize {
+    match from {
+        Dtype::F64 => {
+            let numbers = bytes.as_chunks::<8>().0.iter().map(|&x| f64::from_le_bytes(x));
+            wide.iter_mut().zip(numbers.clone()).for_each(|(wide, x)| *wide = x as f32);
+            // Large ones are infinite in float32.
+            return numbers.filter(|x| x.is_finite()).count();
         }
-        wide.iter().filter(|x| x.is_finite()).count()
+        Dtype::F32 => {
+            let numbers = bytes.as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x));
+            wide.iter_mut().zip(numbers).for_each(|(wide, x)| *wide = x);
+        }
+        Dtype::F16 => {
+            let halves = bytes.as_chunks::<2>().0.iter().map(|&x| f16::from_le_bytes(x));
+            wide.iter_mut().zip(halves).for_each(|(wide, x)| *wide = x.to_f32());
+        }
+        _ => {
+            let halves = bytes.as_chunks::<2>().0.iter().map(|&x| bf16::from_le_bytes(x));
+            wide.iter_mut().zip(halves).for_each(|(wide, x)| *wide = x.to_f32());
+        }
     }
+    wide.iter().filter(|x| x.is_finite()).count()
+}
+
+/// Appends the numbers in `to`; how many are finite there.
+fn narrow(wide: &[f32], to: Dtype, converted: &mut Vec<u8>) -> usize {
+    match to {
+        Dtype::F64 => converted.extend(wide.iter().flat_map(|&x| f64::from(x).to_le_bytes())),
+        Dtype::F16 => {
+            let mut narrow = [f16::ZERO; BLOCK];
+            let narrow = &mut narrow[..wide.len()];
+            narrow.convert_from_f32_slice(wide);
+            converted.extend(narrow.iter().flat_map(|x| x.to_le_bytes()));
+            return narrow.iter().filter(|x| x.is_finite()).count();
+        }
+        Dtype::BF16 => {
+            let mut narrow = [bf16::ZERO; BLOCK];
+            let narrow = &mut narrow[..wide.len()];
+            narrow.convert_from_f32_slice(wide);
+            converted.extend(narrow.iter().flat_map(|x| x.to_le_bytes()));
+            return narrow.iter().filter(|x| x.is_finite()).count();
+        }
+        _ => converted.extend(wide.iter().flat_map(|x| x.to_le_bytes())),
+    }
+    wide.iter().filter(|x| x.is_finite()).count()
 }
 
 /// The number that a byte is, in one of the formats of 8 bits.

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::problems::Problems;
 use crate::json::OfObject;
 
-const METADATA: &str = "__metadata__";
+/// What is no tensor's name.
+pub(super) const METADATA: &str = "__metadata__";
 /// As many axes as a tensor may have in NumPy and PyTorch.
 const MAX_RANK: usize = 64;
 /// Metadata are for a few lines of text; a header full of them would take many times its size in memory.

@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Entry {
             }
 
             fn visit_str<E>(self, file: &str) -> std::result::Result<Entry, E> {
-                Ok(Entry::File(file.into()))
+                Ok(Entry::File(file.strip_prefix("./").unwrap_or(file).into()))
             }
 
             fn visit_bool<E>(self, value: bool) -> std::result::Result<Entry, E> {

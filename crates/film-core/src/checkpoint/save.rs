@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use serde::Serialize;
 
+use super::entries::METADATA;
 use super::header::MAX_HEADER_BYTES;
 use super::locate::CONFIG;
 use super::shards::Entry;
@@ -35,17 +36,21 @@ impl Layout {
     /// Lays out tensors of these names, dtypes and shapes.
     ///
     /// # Errors
-    /// If a name stands twice, names are too long for the format, or sizes overflow.
+    /// If a name stands twice or is `__metadata__`, names are too long for the format, or sizes overflow.
     pub fn new(tensors: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>) -> Result<Self> {
         let mut tensors: Vec<_> = tensors.into_iter().collect();
         tensors.sort_by(|(a, a_dtype, _), (b, b_dtype, _)| {
             b_dtype.bitsize().cmp(&a_dtype.bitsize()).then_with(|| a.cmp(b))
         });
         let mut json = serde_json::Map::new();
-        json.insert("__metadata__".into(), serde_json::json!({"format": "pt"}));
+        json.insert(METADATA.into(), serde_json::json!({"format": "pt"}));
         let mut places = BTreeMap::new();
         let mut end = 0u64;
         for (name, dtype, shape) in tensors {
+            if name == METADATA {
+                let expected = "a name that the format does not reserve";
+                return Err(Error::tensor(&name, expected, format!("{name:?}")));
+            }
             let start = end;
             end = start.checked_add(stored_bytes(&name, dtype, &shape)?).ok_or_else(|| {
                 let detail = format!("shape {shape:?} of {dtype}");

@@ -34,6 +34,7 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
         Ok(())
     };
     let (checkpoint, located) = Checkpoint::gather(path, go_on)?;
+    let is_sound = problems.is_empty();
     let mut says = |file: &Path, problem: String| {
         problems.push(Error::Format(problem).in_file(file));
     };
@@ -45,8 +46,8 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
         check_form(file, tensors, &mut |problem| says(file.path(), problem));
     }
     match &located.index {
-        Some(index) => check_index(index, &located, &checkpoint, &mut says)?,
-        None if path.is_dir() && path.join(INDEX).exists() => {
+        Some(index) => check_index(index, &located, &checkpoint, is_sound, &mut says)?,
+        None if located.files == [path.join(WEIGHTS)] && path.join(INDEX).exists() => {
             says(&path.join(INDEX), format!("is not read: {WEIGHTS} stands beside it"));
         }
         None => {}
@@ -83,11 +84,12 @@ fn check_form(file: &CheckpointFile, tensors: Vec<&TensorInfo>, says: &mut dyn F
     }
 }
 
-/// The index against the headers and the directory.
+/// The index against the headers and the directory. Its sum is compared where all tensors are known.
 fn check_index(
     index: &Index,
     located: &Located,
     checkpoint: &Checkpoint,
+    is_sound: bool,
     says: &mut dyn FnMut(&Path, String),
 ) -> Result<()> {
     for tensor in &checkpoint.tensors {
@@ -99,9 +101,8 @@ fn check_index(
             );
         }
     }
-    // The sum says nothing where a file is missing.
     if let Some(said) = &index.total_size
-        && checkpoint.files.len() == located.files.len()
+        && is_sound
     {
         let bytes: u64 = checkpoint.tensors.iter().map(|tensor| tensor.bytes).sum();
         if said.as_u64() != Some(bytes) && said.as_f64() != Some(bytes as f64) {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::finding::Brief;
 use super::{Health, Thresholds};
 use crate::statistics::median;
 
@@ -175,6 +176,6 @@ impl fmt::Display for Measure {
 impl fmt::Display for Outlier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { layer, measure, value, median, .. } = self;
-        write!(f, "layer {layer}: {measure} {value:.3}, median {median:.3}")
+        write!(f, "layer {layer}: {measure} {}, median {}", Brief(*value), Brief(*median))
     }
 }

@@ -237,6 +237,15 @@ fn non_finite(findings: &mut Vec<Finding>, what: &str, count: u64) {
     }
 }
 
+/// A number with three decimals, or with four digits where it is huge.
+pub(super) struct Brief(pub(super) f64);
+
+impl fmt::Display for Brief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.abs() < 1e6 { write!(f, "{:.3}", self.0) } else { write!(f, "{:.3e}", self.0) }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -257,12 +266,13 @@ impl fmt::Display for Finding {
                 write!(f, "layer {layer}: {share:.1} % of γ are negative, beyond {greatest} %")
             }
             Self::LargeGamma { layer, gamma, greatest } => {
-                write!(f, "layer {layer}: γ is as large as {gamma:.3}, beyond {greatest:.3}")
+                write!(f, "layer {layer}: γ is as large as {}, beyond {greatest:.3}", Brief(*gamma))
             }
             Self::RandomPhase { layer, beta_over_pi, greatest } => {
                 write!(
                     f,
-                    "layer {layer}: β is {beta_over_pi:.3} π in the mean square, beyond {greatest} π"
+                    "layer {layer}: β is {} π in the mean square, beyond {greatest} π",
+                    Brief(*beta_over_pi)
                 )
             }
             Self::Ignored { layer, spread, least } => write!(
@@ -272,7 +282,8 @@ impl fmt::Display for Finding {
             Self::Erratic { layer, spread, greatest } => {
                 write!(
                     f,
-                    "layer {layer}: γ varies over the samples by {spread:.3}, beyond {greatest}"
+                    "layer {layer}: γ varies over the samples by {}, beyond {greatest}",
+                    Brief(*spread)
                 )
             }
             Self::NegativeBias { layer, share, greatest } => {
@@ -286,7 +297,8 @@ impl fmt::Display for Finding {
                 let part = if *part == "gamma" { "γ" } else { "β" };
                 write!(
                     f,
-                    "layer {layer}: {tensor} of {part} is {distance:.3} from its start, beyond {greatest:.3}"
+                    "layer {layer}: {tensor} of {part} is {} from its start, beyond {greatest:.3}",
+                    Brief(*distance)
                 )
             }
         }

@@ -18,7 +18,7 @@ use crate::args::Kernel;
 use crate::chain::{Place, read_rows, row_rank};
 use crate::device;
 use crate::input::Input;
-use crate::output::{CHUNK_BYTES, Entry, Progress, TensorWriter, number};
+use crate::output::{CHUNK_BYTES, Entry, Progress, Target, TensorWriter, number};
 use crate::printer::{self, DIM, escape};
 
 #[derive(Serialize)]
@@ -42,6 +42,13 @@ pub(crate) fn run(args: &Kernel) -> Result<()> {
     args.rows.seed()?;
     let place = Place { device: device::open(args.tensors.device)?, dtype: args.tensors.dtype };
     let checkpoint = Arc::new(super::open(&args.checkpoint)?);
+    let output = args.tensors.output.as_ref().and_then(Target::path);
+    super::keep_checkpoint("--output", output, &checkpoint)?;
+    super::keep_checkpoint(
+        "--image",
+        args.image.as_ref().map(crate::picture::Picture::path),
+        &checkpoint,
+    )?;
     let discovery = discover(&checkpoint)?;
     let named = |error| selection(error, &checkpoint);
     let found = discovery.kernel(args.prefix.as_deref()).map_err(named)?;

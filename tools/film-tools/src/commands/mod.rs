@@ -21,7 +21,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use film_core::checkpoint::{
-    Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, is_below, read_json_object,
+    Checkpoint, CheckpointFile, Discovery, FoundGenerator, FoundKernel, NearMiss, is_below,
+    read_json_object,
 };
 use film_core::{Error, KernelFilmConfig};
 use serde_json::{Map, Value};
@@ -228,6 +229,19 @@ fn check_grid(lengths: &[usize], found: &FoundKernel) -> Result<()> {
 /// Whether two paths lead to one file.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// An error if the file that `flag` names is one of the checkpoint's: --force is not meant for those.
+fn keep_checkpoint(flag: &str, output: Option<&Path>, checkpoint: &Checkpoint) -> Result<()> {
+    let Some(output) = output else { return Ok(()) };
+    let index = checkpoint.path().join("model.safetensors.index.json");
+    let files = checkpoint.files().iter().map(CheckpointFile::path);
+    let mut own = files.chain(checkpoint.config_path()).chain([checkpoint.path(), &index]);
+    if own.any(|own| is_same_file(own, output)) {
+        let text = format!("{flag} {}: a file of the checkpoint: choose another", output.display());
+        return Err(Usage(text).into());
+    }
+    Ok(())
 }
 
 /// The checkpoint that the user names.

@@ -81,6 +81,8 @@ pub(crate) fn run(args: &Run) -> Result<()> {
 /// The chosen generators of the checkpoint.
 fn load(args: &Run, place: &Place) -> Result<Vec<Chain>> {
     let checkpoint = Arc::new(super::open(&args.checkpoint)?);
+    let output = args.tensors.output.as_ref().and_then(Target::path);
+    super::keep_checkpoint("--output", output, &checkpoint)?;
     let discovery = discover(&checkpoint)?;
     let prefix = args.prefix.as_deref();
     let chosen = if args.all {

@@ -81,7 +81,13 @@ fn fetch(_: &Reference, _: &Path) -> Result<()> {
 
 /// Where the cache is, by the variables that `huggingface_hub` heeds.
 fn cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let path = |name| variable(name).map(PathBuf::from);
+    let path = |name| {
+        let path = PathBuf::from(variable(name)?);
+        match (path.strip_prefix("~"), std::env::home_dir()) {
+            (Ok(below), Some(home)) => Some(home.join(below)),
+            _ => Some(path),
+        }
+    };
     path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| {
         let home = path("HF_HOME")
             .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
@@ -188,6 +194,8 @@ mod tests {
             cache(value).unwrap()
         };
         assert_eq!(with(&[("HF_HOME", "/h")]), Path::new("/h/hub"));
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(with(&[("HF_HOME", "~/h")]), home.join("h/hub"));
         assert_eq!(with(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
         assert_eq!(with(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c")]), Path::new("/c"));
         assert_eq!(with(&[("HF_HOME", "/h"), ("HUGGINGFACE_HUB_CACHE", "/c")]), Path::new("/c"));

@@ -68,9 +68,15 @@ struct Item {
     name: String,
     cast: Option<Cast>,
     dtype: Dtype,
+    /// Finite numbers that the cast made infinite.
+    overflowed: u64,
 }
 
 pub(crate) fn run(args: &Convert) -> Result<()> {
+    if args.output == Path::new("-") {
+        let text = "OUT: expected a .safetensors file or a directory, found - (./- is a directory)";
+        return Err(Usage(text.into()).into());
+    }
     let to_file = is_file(&args.output);
     if to_file && args.max_shard_size.is_some() {
         let text = "--max-shard-size: several files take a directory as OUT";
@@ -132,6 +138,7 @@ fn items(args: &Convert, select: Option<&Select>, weights: &Weights) -> Result<V
                 name: stripped(&tensor.name),
                 dtype: to.filter(|_| cast.is_some()).unwrap_or(tensor.dtype),
                 cast,
+                overflowed: 0,
                 tensor,
             }
         })
@@ -206,9 +213,9 @@ fn write(
     for item in items {
         let mut written = 0;
         weights.blocks(&item.tensor, |block| {
-            let block = match &mut item.cast {
+            let block = match item.cast {
                 Some(cast) => {
-                    cast.apply(block, &mut converted);
+                    item.overflowed += cast.apply(block, &mut converted);
                     &converted
                 }
                 None => block,
@@ -237,10 +244,7 @@ fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[PathBuf]) 
         bytes += count * item.dtype.bitsize() as u64 / 8;
     }
     let storages: Vec<_> = items.iter().filter_map(|item| item.tensor.storage).collect();
-    let overflowed = |item: &Item| {
-        let count = item.cast.as_ref().map_or(0, Cast::overflowed);
-        (count > 0).then(|| (item.name.clone(), count))
-    };
+    let overflowed = items.iter().filter(|item| item.overflowed > 0);
     let left = |Skipped { path, what, tensors }| Left { path, what, tensors };
     Ok(Report {
         schema_version: SCHEMA_VERSION,
@@ -253,7 +257,7 @@ fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[PathBuf]) 
         dtypes,
         not_selected: weights.tensors().len() - items.len(),
         shared: storages.len() - storages.iter().collect::<HashSet<_>>().len(),
-        overflowed: items.iter().filter_map(overflowed).collect(),
+        overflowed: overflowed.map(|item| (item.name.clone(), item.overflowed)).collect(),
         skipped: weights.skipped().into_iter().map(left).collect(),
         files: files.iter().map(file).collect::<Result<_>>()?,
     })

@@ -18,7 +18,9 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use film_core::checkpoint::AtomicFile;
 
-use super::{Usage, discover, generator_config, open, selection, warn_of_near_misses};
+use super::{
+    Usage, discover, generator_config, keep_checkpoint, open, selection, warn_of_near_misses,
+};
 use crate::args::{Diagnose, Rows, Settings};
 use crate::chain::{Chain, Place};
 use crate::output::{Progress, natural};
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &Diagnose) -> Result<()> {
     let page = page.map(|path| AtomicFile::create(path, args.force).map(|file| (path, file)));
     let page = page.transpose()?;
     let checkpoint = Arc::new(open(&args.checkpoint)?);
+    keep_checkpoint("--html", args.html.as_deref(), &checkpoint)?;
     let discovery = discover(&checkpoint)?;
     let prefix = args.prefix.as_deref();
     let named = |error| selection(error, &checkpoint);
