@@ -16,7 +16,7 @@ pub struct Verified {
     /// The files whose headers can be read, and the tensors whose entries can be. Of tensors that stand several times,
     /// the first.
     pub checkpoint: Checkpoint,
-    /// What is wrong, each with the file it is about: as text, `path: problem`.
+    /// What is wrong, each with the file it is about: as text, `path: problem`. Of more than 10,000 the last tells how many.
     pub problems: Vec<Error>,
 }
 
