@@ -1,10 +1,12 @@
 //! Killed at any moment, a command leaves the old file or the new one, whole, and the next run leaves nothing else.
 
 use std::path::Path;
-use std::time::Instant;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::refusal::film_tools;
 use crate::support::{listing, program};
+use crate::writers::{configs, shards, standing};
 
 /// How often each command is killed; `FILM_KILLS` says otherwise.
 fn kills() -> u32 {
@@ -30,7 +32,7 @@ fn survives(folder: &Path, commands: [&[&str]; 2], files: &[&str]) {
     let (mut killed, mut strays) = (0, 0);
     for round in 0..kills() {
         let mut command = program(folder);
-        command.args(commands[round as usize % 2]).stderr(std::process::Stdio::null());
+        command.args(commands[round as usize % 2]).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         std::thread::sleep(life.mul_f64(moment.uniform(0.0, 1.1)));
         child.kill().unwrap();
@@ -50,6 +52,75 @@ fn survives(folder: &Path, commands: [&[&str]; 2], files: &[&str]) {
 /// The two contents of each file.
 fn pairs(whole: &[Vec<Vec<u8>>; 2]) -> impl Iterator<Item = [&Vec<u8>; 2]> {
     whole[0].iter().zip(&whole[1]).map(|(a, b)| [a, b])
+}
+
+/// Kills one of two command lines that write several files into `o`, again and again and while they write. Each file is
+/// the old one or the new one; and all are of one command, but for the microseconds in which they get their names. What
+/// is slow must not fall between these, or a good part of the kills would.
+fn survives_together(commands: [&[&str]; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("o");
+    std::fs::create_dir(&output).unwrap();
+    // Started, and with its first temporary file, or at its end.
+    let begin = |command: &[&str]| -> Child {
+        let clean = listing(&output);
+        let mut child = program(folder.path());
+        let mut child = child.args(command).stderr(Stdio::null()).spawn().unwrap();
+        while listing(&output) == clean && child.try_wait().unwrap().is_none() {}
+        child
+    };
+    let mut time = Duration::ZERO;
+    let whole = commands.map(|command| {
+        let mut child = begin(command);
+        let begun = Instant::now();
+        assert!(child.wait().unwrap().success());
+        time += begun.elapsed() / 2;
+        standing(&output)
+    });
+    assert!(whole[0].keys().eq(whole[1].keys()), "not of the same names");
+    assert!(whole[0].iter().zip(&whole[1]).filter(|(a, b)| a != b).count() > 1);
+    let mut moment = film_core::init::Stream::new(kills().into(), "kill");
+    let (mut killed, mut torn) = (0, 0);
+    for round in 0..kills() as usize {
+        let mut child = begin(commands[round % 2]);
+        std::thread::sleep(time.mul_f64(moment.uniform(0.0, 1.1)));
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        let found = standing(&output);
+        for (name, bytes) in &found {
+            let known = whole.iter().any(|whole| whole.get(name) == Some(bytes));
+            assert!(known, "{name} is neither the old one nor the new one");
+        }
+        torn += u32::from(!whole.contains(&found));
+        if found != whole[round % 2] {
+            assert_eq!(film_tools(folder.path(), commands[round % 2]).code, Some(0));
+        }
+        assert!(listing(&output).iter().eq(whole[round % 2].keys()), "something was left behind");
+        assert!(standing(&output) == whole[round % 2]);
+    }
+    eprintln!(
+        "{}: {killed} killed while writing, {torn} of them between two names",
+        commands[0][0]
+    );
+    assert!(killed > 0, "each was faster");
+    assert!(
+        torn * 10 <= kills(),
+        "{torn} of {} kills left files of both or no checkpoint",
+        kills()
+    );
+}
+
+#[test]
+fn init_with_another_config() {
+    let [a, b] = configs();
+    survives_together([&a, &b]);
+}
+
+#[test]
+fn convert_to_shards_of_the_same_names() {
+    let model = crate::support::fixture("hybrid_model");
+    let [a, b] = shards(&model);
+    survives_together([&a, &b]);
 }
 
 #[test]

@@ -43,7 +43,7 @@ use crate::error::{Error, Result};
 use locate::{Located, Report};
 use read::Source;
 
-pub use atomic::AtomicFile;
+pub use atomic::{AtomicFile, OutputDirectory};
 pub use cast::Cast;
 pub use compare::{Comparison, Difference, Pair, Renamed, Side, Tolerance, compare};
 pub use discover::{
