@@ -164,7 +164,7 @@ impl CheckpointWriter {
     /// NTFS); others (FAT, ext2) may have any of the steps and not the rest.
     ///
     /// Writers of one directory take turns at this: the last one's checkpoint stays, and nothing of the others',
-    /// wherever directories can be locked (not on Windows, nor on most network file systems).
+    /// wherever directories can be locked (not on Windows, nor on NFS).
     ///
     /// # Errors
     /// If the system cannot, or a checkpoint has appeared meanwhile and must not be replaced.

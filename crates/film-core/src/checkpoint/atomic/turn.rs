@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for a turn in `directory`, which lasts until it is dropped. None where directories cannot be locked (on
-/// Windows, on most network file systems), or the lock is not let go.
+/// Windows, on NFS), or the lock is not let go.
 pub(super) fn take(directory: &Path) -> Option<File> {
     let directory = File::open(directory).ok()?;
     let begun = Instant::now();
