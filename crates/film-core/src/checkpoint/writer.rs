@@ -159,9 +159,10 @@ impl CheckpointWriter {
     ///
     /// The directory is flushed once, after that. So old and new shards never stand under one index. A process that is
     /// killed within these steps, some ten microseconds a file where no other process is in the way, may leave
-    /// config.json beside the old weights (between 2 and 3; until 4 where shards take the place of model.safetensors) or,
-    /// where names are the same, no index and so no checkpoint (between 1 and 3). A loss of power leaves the same on file systems that write names down in the order in which
-    /// they change (ext4, XFS, Btrfs, APFS, NTFS); others (FAT, ext2) may have any of the steps and not the rest.
+    /// config.json beside the old weights (between 2 and 3; until 4 where shards take the place of model.safetensors)
+    /// or, where names are the same, no index and so no checkpoint (between 1 and 3). A loss of power leaves the same
+    /// on file systems that write names down in the order in which they change (ext4, XFS, Btrfs, APFS, NTFS); others
+    /// (FAT, ext2) may have any of the steps and not the rest.
     ///
     /// Writers of one directory take turns at this: the last one's checkpoint stays, and nothing of the others',
     /// wherever directories can be locked (not on Windows, nor on NFS).
