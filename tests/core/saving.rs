@@ -1,6 +1,6 @@
 //! Writing checkpoints in one file or several, and casting what is written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use film_core::checkpoint::{
     Cast, Checkpoint, CheckpointWriter, Dtype, TensorInfo, save, save_sharded,
@@ -38,8 +38,12 @@ fn write(folder: &Path, fill: u8, limit: Option<u64>, overwrite: bool) -> Result
         writer.write(name, 0, &[fill; 24])?;
         writer.write(name, 24, &[fill; 40])?;
     }
-    let paths = writer.commit()?;
-    Ok(paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_string()).collect())
+    let written = writer.commit()?;
+    let name = |(path, bytes): &(PathBuf, u64)| {
+        assert_eq!(path.metadata().unwrap().len(), *bytes);
+        path.file_name().unwrap().to_str().unwrap().to_string()
+    };
+    Ok(written.iter().map(name).collect())
 }
 
 const HALVES: u64 = 64 + 2 * (64 + 100);
@@ -84,6 +88,44 @@ fn what_was_there_before_is_gone_and_never_mixed_in() {
 }
 
 #[test]
+fn what_appears_meanwhile_is_replaced_as_a_whole_or_not_at_all() {
+    let limits = [None, Some(HALVES), Some(QUARTERS)];
+    for (first, last) in limits.iter().flat_map(|a| limits.iter().map(move |b| (*a, *b))) {
+        for (overwrite, config) in [(false, None), (true, None), (true, Some(&b"{}"[..]))] {
+            let folder = tempfile::tempdir().unwrap();
+            let entries =
+                [("a".to_string(), Dtype::F32, vec![4]), ("b".into(), Dtype::F32, vec![4])];
+            let mut writer =
+                CheckpointWriter::directory(folder.path(), config, entries, last, overwrite)
+                    .unwrap();
+            writer.write("a", 0, &[2; 16]).unwrap();
+            writer.write("b", 0, &[2; 16]).unwrap();
+            assert!(writer.replaces().unwrap().is_empty());
+            let theirs = write(folder.path(), 1, first, false).unwrap();
+            std::fs::write(folder.path().join("config.json"), "theirs").unwrap();
+            let committed = if overwrite {
+                assert!(!writer.replaces().unwrap().is_empty());
+                writer.commit()
+            } else {
+                let text = message(writer.commit());
+                assert!(text.ends_with(": exists already"), "{text}");
+                assert!(contents(folder.path()).iter().all(|(.., bytes)| bytes == &[1; 64]));
+                assert_eq!(names(folder.path()).len(), theirs.len() + 1);
+                continue;
+            };
+            let mut ours: Vec<String> = committed
+                .unwrap()
+                .iter()
+                .map(|(path, _)| path.file_name().unwrap().to_str().unwrap().into())
+                .collect();
+            ours.sort();
+            assert_eq!(names(folder.path()), ours);
+            assert!(contents(folder.path()).iter().all(|(.., bytes)| bytes == &[2; 16]));
+        }
+    }
+}
+
+#[test]
 fn a_writer_that_is_dropped_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("a/b/c");
@@ -112,7 +154,8 @@ fn writes_beyond_a_tensor_are_refused() {
     );
     // What is not written is zero, at the end of the file too.
     writer.write("x", 0, &[1; 8]).unwrap();
-    assert_eq!(writer.commit().unwrap(), std::slice::from_ref(&path));
+    let bytes = writer.commit().unwrap()[0].1;
+    assert_eq!(path.metadata().unwrap().len(), bytes);
     let checkpoint = Checkpoint::open(&path).unwrap();
     assert_eq!(stored(&checkpoint, checkpoint.get("y").unwrap()), [0; 8]);
     let twice = [entries[0].clone(), entries[0].clone()];

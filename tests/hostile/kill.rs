@@ -1,10 +1,13 @@
 //! Killed at any moment, a command leaves the old file or the new one, whole, and the next run leaves nothing else.
 
-use std::path::Path;
-use std::time::Instant;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::refusal::film_tools;
 use crate::support::{listing, program};
+use crate::writers::{configs, shards, standing};
 
 /// How often each command is killed; `FILM_KILLS` says otherwise.
 fn kills() -> u32 {
@@ -30,7 +33,7 @@ fn survives(folder: &Path, commands: [&[&str]; 2], files: &[&str]) {
     let (mut killed, mut strays) = (0, 0);
     for round in 0..kills() {
         let mut command = program(folder);
-        command.args(commands[round as usize % 2]).stderr(std::process::Stdio::null());
+        command.args(commands[round as usize % 2]).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         std::thread::sleep(life.mul_f64(moment.uniform(0.0, 1.1)));
         child.kill().unwrap();
@@ -50,6 +53,62 @@ fn survives(folder: &Path, commands: [&[&str]; 2], files: &[&str]) {
 /// The two contents of each file.
 fn pairs(whole: &[Vec<Vec<u8>>; 2]) -> impl Iterator<Item = [&Vec<u8>; 2]> {
     whole[0].iter().zip(&whole[1]).map(|(a, b)| [a, b])
+}
+
+/// Runs one of two command lines that write several files into `o`, in place of those of the other, and kills it just
+/// after the first name has changed. Each file is the old one or the new one. All are of one command, but for the
+/// microseconds in which the other names change: one of these kills may fall there. With something slow between two
+/// names, most do.
+fn survives_together(commands: [&[&str]; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("o");
+    let run = |command: &[&str]| {
+        assert_eq!(film_tools(folder.path(), command).code, Some(0));
+        standing(&output)
+    };
+    let whole = commands.map(run);
+    assert!(whole[0].keys().eq(whole[1].keys()), "not of the same names");
+    assert!(whole[0].iter().zip(&whole[1]).filter(|(a, b)| a != b).count() > 1);
+    let names: Vec<PathBuf> = whole[0].keys().map(|name| output.join(name)).collect();
+    let places = || -> Vec<Option<u64>> {
+        names.iter().map(|name| Some(name.metadata().ok()?.ino())).collect()
+    };
+    let (mut killed, mut torn) = (0, 0);
+    for round in 0..kills() as usize {
+        let (command, new) = (commands[round % 2], &whole[round % 2]);
+        let before = places();
+        let mut child = program(folder.path());
+        let mut child = child.args(command).stderr(Stdio::null()).spawn().unwrap();
+        while places() == before && child.try_wait().unwrap().is_none() {}
+        std::thread::sleep(Duration::from_micros(150));
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        let found = standing(&output);
+        for (name, bytes) in &found {
+            let known = whole.iter().any(|whole| whole.get(name) == Some(bytes));
+            assert!(known, "{name} is neither the old one nor the new one");
+        }
+        torn += u32::from(!whole.contains(&found));
+        if found != *new {
+            assert!(run(command) == *new);
+        }
+        assert!(listing(&output).iter().eq(new.keys()), "something was left behind");
+    }
+    eprintln!("{}: {killed} killed, {torn} of them between two names", commands[0][0]);
+    assert!(torn * 4 < kills(), "{torn} of {} kills fell between two names", kills());
+}
+
+#[test]
+fn init_with_another_config() {
+    let [a, b] = configs();
+    survives_together([&a, &b]);
+}
+
+#[test]
+fn convert_to_shards_of_the_same_names() {
+    let model = crate::support::fixture("hybrid_model");
+    let [a, b] = shards(&model);
+    survives_together([&a, &b]);
 }
 
 #[test]

@@ -17,3 +17,4 @@ mod sound;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "not every helper of the other tests is needed")]
 mod support;
+mod writers;

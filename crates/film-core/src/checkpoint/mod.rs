@@ -44,7 +44,7 @@ use crate::json;
 use locate::{Located, Report};
 use read::Source;
 
-pub use atomic::AtomicFile;
+pub use atomic::{AtomicFile, OutputDirectory};
 pub use cast::Cast;
 pub use compare::{Comparison, Difference, Pair, Renamed, Side, Tolerance, compare};
 pub use discover::{

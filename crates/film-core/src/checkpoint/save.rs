@@ -111,9 +111,9 @@ pub(super) fn stored_bytes(name: &str, dtype: Dtype, shape: &[usize]) -> Result<
 
 /// Writes `directory`/config.json and `directory`/model.safetensors.
 ///
-/// Both are complete and flushed in temporary files before either is renamed into place: config.json first,
-/// then the weights. Two renames are two steps. Should the system refuse the second, or stop between them,
-/// the new config.json stands beside the weights that were there before, or beside none.
+/// Both are complete and flushed in temporary files before either is renamed into place: config.json first, then the
+/// weights, right after. Should the system refuse the second, or stop between them, the new config.json stands beside
+/// the weights that were there before, or beside none: see [`CheckpointWriter::commit`].
 ///
 /// # Shapes
 /// tensors of any shape, by their checkpoint names

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
-use super::atomic::AtomicFile;
+use super::atomic::{AtomicFile, OutputDirectory, Removals};
 use super::locate::{CONFIG, INDEX, WEIGHTS};
 use super::save::Layout;
 use super::shards::{Shard, Shards, is_part};
@@ -21,13 +21,11 @@ pub struct CheckpointWriter {
     file_of: HashMap<String, usize>,
     config: Option<AtomicFile>,
     index: Option<AtomicFile>,
-    paths: Vec<PathBuf>,
-    /// An index that must go before files that it names are replaced.
-    old_index: Option<PathBuf>,
-    /// Files of the checkpoint that was there before.
-    stale: Vec<PathBuf>,
-    /// Dropped last, when the files in it are gone.
-    _made: MadeDirectories,
+    /// What there will be, and how many bytes of it.
+    written: Vec<(PathBuf, u64)>,
+    overwrite: bool,
+    /// Where several files appear together. Dropped last, when the files in it are gone.
+    directory: Option<OutputDirectory>,
 }
 
 impl CheckpointWriter {
@@ -41,9 +39,9 @@ impl CheckpointWriter {
         overwrite: bool,
     ) -> Result<Self> {
         let Shards { shards, .. } = Shards::plan(tensors.into_iter().collect(), None)?;
-        let mut writer = Self::empty(MadeDirectories::default());
+        let mut writer = Self::empty(None, overwrite);
         for shard in shards {
-            writer.stage(path.into(), shard, overwrite)?;
+            writer.stage(path.into(), shard)?;
         }
         Ok(writer)
     }
@@ -76,58 +74,46 @@ impl CheckpointWriter {
         if directory.exists() && !directory.is_dir() {
             return Err(Error::Format("is not a directory".into()).in_file(directory));
         }
-        let mut writer = Self::empty(MadeDirectories::make(directory)?);
+        let mut writer = Self::empty(Some(OutputDirectory::make(directory)?), overwrite);
         if let Some(config) = config {
-            let mut file = AtomicFile::create(&directory.join(CONFIG), overwrite)?;
+            let path = directory.join(CONFIG);
+            let mut file = AtomicFile::create(&path, overwrite)?;
             file.write(config)?;
             writer.config = Some(file);
-            writer.paths.push(directory.join(CONFIG));
+            writer.written.push((path, config.len() as u64));
         }
-        let there = parts_in(directory)?;
-        if let Some(part) = there.first().filter(|_| !overwrite) {
-            return Err(Error::Exists.in_file(part));
-        }
+        removals(directory, &[], overwrite)?;
         for shard in shards {
-            writer.stage(directory.join(&shard.name), shard, overwrite)?;
+            writer.stage(directory.join(&shard.name), shard)?;
         }
-        let replaced = there.iter().any(|part| writer.paths.contains(part));
         if let Some(index) = index {
             let path = directory.join(INDEX);
             let mut file = AtomicFile::create(&path, overwrite)?;
             file.write(index.as_bytes())?;
             writer.index = Some(file);
-            if replaced && there.contains(&path) {
-                writer.old_index = Some(path.clone());
-            }
-            writer.paths.push(path);
+            writer.written.push((path, index.len() as u64));
         }
-        // A config.json alone is no checkpoint: it may have been put there for these weights.
-        let old_config = directory.join(CONFIG);
-        let old_config = (!there.is_empty() && old_config.is_file()).then_some(old_config);
-        let old = there.into_iter().chain(old_config);
-        writer.stale = old.filter(|part| !writer.paths.contains(part)).collect();
         Ok(writer)
     }
 
-    fn empty(made: MadeDirectories) -> Self {
+    fn empty(directory: Option<OutputDirectory>, overwrite: bool) -> Self {
         Self {
             files: Vec::new(),
             file_of: HashMap::new(),
             config: None,
             index: None,
-            paths: Vec::new(),
-            old_index: None,
-            stale: Vec::new(),
-            _made: made,
+            written: Vec::new(),
+            overwrite,
+            directory,
         }
     }
 
-    fn stage(&mut self, path: PathBuf, shard: Shard, overwrite: bool) -> Result<()> {
-        let mut file = AtomicFile::create(&path, overwrite)?;
+    fn stage(&mut self, path: PathBuf, shard: Shard) -> Result<()> {
+        let mut file = AtomicFile::create(&path, self.overwrite)?;
         file.write(shard.layout.header())?;
         self.file_of.extend(shard.tensors.into_iter().map(|tensor| (tensor, self.files.len())));
+        self.written.push((path, shard.layout.bytes()));
         self.files.push((file, shard.layout));
-        self.paths.push(path);
         Ok(())
     }
 
@@ -147,49 +133,78 @@ impl CheckpointWriter {
         file.write_at(bytes, offset + start)
     }
 
-    /// The files that are there already and that [`commit`](Self::commit) replaces (behind links, where these lead) or
-    /// removes.
-    pub fn replaces(&self) -> impl Iterator<Item = &Path> {
-        let files = self.files.iter().map(|(file, _)| file);
-        let written = files.chain(&self.config).chain(&self.index).map(AtomicFile::destination);
-        written.filter(|path| path.exists()).chain(self.stale.iter().map(PathBuf::as_path))
-    }
-
-    /// Puts the files in place and returns their paths: config.json, the weights, their index.
-    ///
-    /// All are complete and flushed in temporary files before the first is renamed; the one that makes a
-    /// checkpoint of them, model.safetensors or the index, comes last. Where they take the place of another
-    /// checkpoint, its files that have other names are removed after that. At no time do old and new shards
-    /// stand under one index: where names are the same, the old index goes first, so that for a moment, or if
-    /// the system stops then, there is none and the directory is no checkpoint. config.json and the weights are
-    /// two renames: should the system stop between them, the new config.json stands beside the old weights.
+    /// The files that are there and that [`commit`](Self::commit) replaces (behind links, where these lead) or removes.
     ///
     /// # Errors
-    /// If the system cannot, or a file has appeared meanwhile and must not be replaced.
-    pub fn commit(mut self) -> Result<Vec<PathBuf>> {
+    /// If the directory cannot be listed, or a checkpoint has appeared in it that must not be replaced.
+    pub fn replaces(&self) -> Result<Vec<PathBuf>> {
+        let files = self.files.iter().map(|(file, _)| file);
+        let written = files.chain(&self.config).chain(&self.index).map(AtomicFile::destination);
+        let mut replaced: Vec<PathBuf> =
+            written.filter(|path| path.exists()).map(Path::to_path_buf).collect();
+        if let Some(directory) = &self.directory {
+            replaced.extend(removals(directory.path(), &self.written, self.overwrite)?.after);
+        }
+        Ok(replaced)
+    }
+
+    /// Puts the files in place and returns their paths and sizes in bytes: config.json, the weights, their index.
+    ///
+    /// All are complete and flushed in temporary files first. Then, back to back and with nothing slow between:
+    ///
+    /// 1. where a shard takes the place of another of the same name, the old index is removed;
+    /// 2. shards are renamed, then config.json;
+    /// 3. what makes a checkpoint of them is renamed: model.safetensors or the index;
+    /// 4. what else was there of another checkpoint is removed.
+    ///
+    /// The directory is flushed once, after that. So old and new shards never stand under one index. A process that is
+    /// killed within these steps, some ten microseconds a file where no other process is in the way, may leave
+    /// config.json beside the old weights (between 2 and 3; until 4 where shards take the place of model.safetensors)
+    /// or, where names are the same, no index and so no checkpoint (between 1 and 3). A loss of power leaves the same
+    /// on file systems that write names down in the order in which they change (ext4, XFS, Btrfs, APFS, NTFS); others
+    /// (FAT, ext2) may have any of the steps and not the rest.
+    ///
+    /// Writers of one directory take turns at this: the last one's checkpoint stays, and nothing of the others',
+    /// wherever directories can be locked (not on Windows, nor on NFS).
+    ///
+    /// # Errors
+    /// If the system cannot, or a checkpoint has appeared meanwhile and must not be replaced.
+    pub fn commit(mut self) -> Result<Vec<(PathBuf, u64)>> {
         for (file, layout) in &mut self.files {
             file.set_size(layout.bytes())?;
         }
-        let mut all =
-            self.files.iter().map(|(file, _)| file).chain(&self.config).chain(&self.index);
-        all.try_for_each(AtomicFile::flush)?;
-        self.old_index.iter().try_for_each(|path| remove(path))?;
-        let mut in_order = self
-            .config
-            .into_iter()
-            .chain(self.files.into_iter().map(|(file, _)| file))
-            .chain(self.index);
-        in_order.try_for_each(AtomicFile::rename)?;
-        self.stale.iter().try_for_each(|path| remove(path))?;
-        Ok(self.paths)
+        let Self { files, config, index, written, overwrite, directory, .. } = self;
+        let mut files: Vec<AtomicFile> = files.into_iter().map(|(file, _)| file).collect();
+        let last = index.or_else(|| files.pop());
+        files.extend(config.into_iter().chain(last));
+        match directory {
+            Some(directory) => {
+                let path = directory.path().to_path_buf();
+                directory.replace(files, || removals(&path, &written, overwrite))?;
+            }
+            None => files.into_iter().try_for_each(AtomicFile::commit)?,
+        }
+        Ok(written)
     }
 }
 
 /// The most files of a checkpoint: all are open until the last is complete, and systems commonly allow 1024.
 const MAX_FILES: usize = 500;
 
-fn remove(path: &Path) -> Result<()> {
-    std::fs::remove_file(path).map_err(|error| Error::io("remove", path, error))
+/// What goes of a checkpoint that is in `directory` when what is `written` takes its place; an error if it must not.
+fn removals(directory: &Path, written: &[(PathBuf, u64)], overwrite: bool) -> Result<Removals> {
+    let there = parts_in(directory)?;
+    if let Some(part) = there.first().filter(|_| !overwrite) {
+        return Err(Error::Exists.in_file(part));
+    }
+    let replaced = |part: &PathBuf| written.iter().any(|(path, _)| path == part);
+    let [index, config] = [INDEX, CONFIG].map(|name| directory.join(name));
+    let shard_replaced = there.iter().any(|part| *part != index && replaced(part));
+    let index_first = shard_replaced && there.contains(&index) && replaced(&index);
+    // A config.json alone is no checkpoint: it may have been put there for these weights.
+    let config = (!there.is_empty() && config.is_file()).then_some(config);
+    let after = there.into_iter().chain(config).filter(|part| !replaced(part)).collect();
+    Ok(Removals { before: index_first.then_some(index), after })
 }
 
 /// The parts of a checkpoint in a directory: first what makes it one, then the shards by name.
@@ -202,27 +217,4 @@ fn parts_in(directory: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     names.sort_by_key(|name| (name != WEIGHTS, name != INDEX, name.clone()));
     Ok(names.iter().map(|name| directory.join(name)).collect())
-}
-
-/// Directories that were made for a checkpoint, and go again if nothing comes into them.
-#[derive(Debug, Default)]
-struct MadeDirectories(Vec<PathBuf>);
-
-impl MadeDirectories {
-    fn make(directory: &Path) -> Result<Self> {
-        let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-        let made = directory.ancestors().take_while(missing).map(Path::to_path_buf).collect();
-        std::fs::create_dir_all(directory)
-            .map_err(|error| Error::io("create", directory, error))?;
-        Ok(Self(made))
-    }
-}
-
-impl Drop for MadeDirectories {
-    fn drop(&mut self) {
-        // A directory that holds something is not removed.
-        for directory in &self.0 {
-            let _ = std::fs::remove_dir(directory);
-        }
-    }
 }

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Command, CommandFactory};
-use film_core::checkpoint::AtomicFile;
+use film_core::checkpoint::{AtomicFile, OutputDirectory};
 
 use super::Usage;
 use crate::args::{Cli, Man};
@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Man) -> Result<()> {
     let mut program = Cli::command().term_width(0);
     program.build();
     if let Some(directory) = &args.output {
-        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+        let output = OutputDirectory::make(directory)?;
         let pages = pages(&program);
         let files = pages.map(|(name, command)| {
             let path = directory.join(format!("{name}.1"));
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Man) -> Result<()> {
         });
         let files: Vec<AtomicFile> = files.collect::<Result<_>>()?;
         let count = files.len();
-        files.into_iter().try_for_each(AtomicFile::commit)?;
+        output.commit(files)?;
         printer::say(format!("wrote {count} pages to {}", directory.display()));
         return Ok(());
     }

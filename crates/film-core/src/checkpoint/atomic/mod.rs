@@ -1,6 +1,8 @@
 //! Files that appear whole or not at all.
 
+mod directory;
 mod temporary;
+mod turn;
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -10,6 +12,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 use crate::error::{Error, Result};
+
+pub use directory::OutputDirectory;
+pub(super) use directory::Removals;
 
 /// A file being written beside its destination, which takes its place on [`commit`](Self::commit).
 ///
@@ -88,7 +93,7 @@ impl AtomicFile {
     }
 
     /// Flushes to the disk what was written so far.
-    pub(super) fn flush(&self) -> Result<()> {
+    fn flush(&self) -> Result<()> {
         self.file.sync().map_err(|error| Error::io("write", &self.destination, error))
     }
 
@@ -98,13 +103,20 @@ impl AtomicFile {
     /// If the system cannot, or the destination has appeared meanwhile and must not be replaced.
     pub fn commit(self) -> Result<()> {
         self.flush()?;
-        self.rename()
+        let directory = directory_of(&self.destination).to_path_buf();
+        self.rename()?;
+        directory::sync(&directory)
     }
 
-    /// Renames into place what is [flushed](Self::flush) already.
-    pub(super) fn rename(self) -> Result<()> {
-        let Self { destination, overwrite, file: _open, place } = self;
-        let io = |error| Error::io("write", &destination, error);
+    /// An error if the destination has appeared meanwhile and must not be replaced.
+    fn check(&self) -> Result<()> {
+        let appeared = !self.overwrite && self.destination.symlink_metadata().is_ok();
+        if appeared { Err(exists(&self.destination)) } else { Ok(()) }
+    }
+
+    /// Renames into place what is [flushed](Self::flush) already, and hands back the open file.
+    fn rename(self) -> Result<Box<dyn Storage>> {
+        let Self { destination, overwrite, file, place } = self;
         // The file is open, and so locked, until its temporary name is gone.
         let persisted = if overwrite {
             place.persist(&destination)
@@ -113,14 +125,9 @@ impl AtomicFile {
         };
         persisted.map_err(|error| match error.error.kind() {
             std::io::ErrorKind::AlreadyExists => exists(&destination),
-            _ => io(error.error),
+            _ => Error::io("write", &destination, error.error),
         })?;
-        // The rename itself has to reach the disk; not every system can sync a directory.
-        #[cfg(unix)]
-        File::open(directory_of(&destination))
-            .and_then(|directory| directory.sync_all())
-            .map_err(io)?;
-        Ok(())
+        Ok(file)
     }
 }
 
@@ -302,6 +309,33 @@ mod tests {
         file.file = Box::new(Failing { file: inner, writes: 0, most: 3, full: 0, sync });
         file.rename().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"flushed");
+    }
+
+    #[test]
+    fn files_that_belong_together_appear_together_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        let commit = |overwrite, sync, meanwhile: &dyn Fn()| {
+            let files = [&a, &b].map(|path| {
+                let mut file = AtomicFile::create(path, overwrite).unwrap();
+                file.write(b"new").unwrap();
+                file
+            });
+            let [first, mut second] = files;
+            let inner = tempfile::tempfile().unwrap();
+            second.file = Box::new(Failing { file: inner, writes: 0, most: 3, full: 0, sync });
+            meanwhile();
+            OutputDirectory::make(folder.path()).unwrap().commit(vec![first, second])
+        };
+        // The second cannot be flushed, or it appears meanwhile: the first does not appear either.
+        let error = commit(false, Some(std::io::ErrorKind::StorageFull), &|| ()).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: cannot write: no storage space", b.display()));
+        assert!(names(folder.path()).is_empty());
+        let error = commit(false, None, &|| std::fs::write(&b, "old").unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: exists already", b.display()));
+        assert_eq!(names(folder.path()), ["b"]);
+        commit(true, None, &|| ()).unwrap();
+        assert!([&a, &b].iter().all(|path| std::fs::read(path).unwrap() == b"new"));
     }
 
     #[cfg(unix)]

@@ -5,7 +5,7 @@ mod input;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::DType;
 use film_core::Error;
 use film_core::checkpoint::{
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
     };
     keep_input(&args.output, &weights, items.len(), &writer)?;
     let files = write(&weights, &mut items, writer)?;
-    let report = report(args, &weights, &items, &files)?;
+    let report = report(args, &weights, &items, &files);
     say(args, &report);
     if to_file && weights.config_path().is_some() {
         printer::say("config.json stays behind: a directory as OUT takes it along");
@@ -178,7 +178,7 @@ fn keep_input(
     let index = weights.path().join(INDEX);
     let mut inputs = files.iter().copied().chain([weights.path(), &index]);
     let replaced: HashSet<PathBuf> =
-        writer.replaces().filter_map(|path| path.canonicalize().ok()).collect();
+        writer.replaces()?.iter().filter_map(|path| path.canonicalize().ok()).collect();
     if !inputs.any(|path| path.canonicalize().is_ok_and(|path| replaced.contains(&path))) {
         return Ok(());
     }
@@ -207,7 +207,7 @@ fn write(
     weights: &Weights,
     items: &mut [Item],
     mut writer: CheckpointWriter,
-) -> Result<Vec<PathBuf>> {
+) -> Result<Vec<(PathBuf, u64)>> {
     let progress = Progress::new(items.len(), "tensors");
     let mut converted = Vec::new();
     for item in items {
@@ -230,11 +230,9 @@ fn write(
     Ok(writer.commit()?)
 }
 
-fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[PathBuf]) -> Result<Report> {
-    let file = |path: &PathBuf| {
-        let bytes = path.metadata().with_context(|| path.display().to_string())?.len();
-        Ok(File { path: path.display().to_string(), bytes })
-    };
+fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[(PathBuf, u64)]) -> Report {
+    let file =
+        |(path, bytes): &(PathBuf, u64)| File { path: path.display().to_string(), bytes: *bytes };
     let mut dtypes = BTreeMap::new();
     let (mut parameters, mut bytes) = (0, 0);
     for item in items {
@@ -246,7 +244,7 @@ fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[PathBuf]) 
     let storages: Vec<_> = items.iter().filter_map(|item| item.tensor.storage).collect();
     let overflowed = items.iter().filter(|item| item.overflowed > 0);
     let left = |Skipped { path, what, tensors }| Left { path, what, tensors };
-    Ok(Report {
+    Report {
         schema_version: SCHEMA_VERSION,
         input: args.input.display().to_string(),
         format: weights.format(),
@@ -259,8 +257,8 @@ fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[PathBuf]) 
         shared: storages.len() - storages.iter().collect::<HashSet<_>>().len(),
         overflowed: overflowed.map(|item| (item.name.clone(), item.overflowed)).collect(),
         skipped: weights.skipped().into_iter().map(left).collect(),
-        files: files.iter().map(file).collect::<Result<_>>()?,
-    })
+        files: files.iter().map(file).collect(),
+    }
 }
 
 /// What was done, for the person at the terminal.
