@@ -9,6 +9,7 @@ use super::locate::{INDEX, Located, WEIGHTS};
 use super::{Checkpoint, CheckpointFile, TensorInfo, header};
 use crate::error::{Error, Result};
 use crate::json::Object;
+use crate::short::short;
 
 /// What of a checkpoint can be read, and everything that is wrong with it.
 #[derive(Debug)]
@@ -16,7 +17,8 @@ pub struct Verified {
     /// The files whose headers can be read, and the tensors whose entries can be. Of tensors that stand several times,
     /// the first.
     pub checkpoint: Checkpoint,
-    /// What is wrong, each with the file it is about: as text, `path: problem`.
+    /// What is wrong, each with the file it is about: as text, `path: problem`. Of more than 10,000 problems the last one
+    /// has the number of the others.
     pub problems: Vec<Error>,
 }
 
@@ -28,15 +30,15 @@ pub struct Verified {
 /// If there is no checkpoint at `path`.
 pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
     let path = path.as_ref();
-    let mut problems = Vec::new();
+    let mut found = Found::default();
     let go_on = &mut |error| {
-        problems.push(error);
+        found.push(error);
         Ok(())
     };
     let (checkpoint, located) = Checkpoint::gather(path, go_on)?;
-    let is_sound = problems.is_empty();
+    let is_sound = found.told.is_empty();
     let mut says = |file: &Path, problem: String| {
-        problems.push(Error::Format(problem).in_file(file));
+        found.push(Error::Format(problem).in_file(file));
     };
     let mut by_file = vec![Vec::new(); checkpoint.files.len()];
     for tensor in &checkpoint.tensors {
@@ -52,8 +54,30 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
         }
         None => {}
     }
-    check_config(&checkpoint, &mut |error| problems.push(error));
+    check_config(&checkpoint, &mut |error| found.push(error));
+    let Found { told: mut problems, more } = found;
+    if more > 0 {
+        problems.push(Error::Format(format!("{more} more problems")).in_file(path));
+    }
     Ok(Verified { checkpoint, problems })
+}
+
+/// Problems in the order in which they are met: an index may have a million. Of very many, the first.
+#[derive(Default)]
+struct Found {
+    told: Vec<Error>,
+    more: u64,
+}
+
+impl Found {
+    fn push(&mut self, problem: Error) {
+        const MOST: usize = 10_000;
+        if self.told.len() < MOST {
+            self.told.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
 }
 
 /// What the format's text asks of a file and its readers commonly do not.
@@ -77,6 +101,7 @@ fn check_form(file: &CheckpointFile, tensors: Vec<&TensorInfo>, says: &mut dyn F
         let size = (tensor.dtype.bitsize() / 8).max(1) as u64;
         if !tensor.offset.is_multiple_of(size) {
             let TensorInfo { name, dtype, offset, .. } = tensor;
+            let name = short(name);
             says(format!(
                 "tensor {name:?} of {dtype} begins at {offset}, not at a multiple of {size}"
             ));
@@ -94,7 +119,7 @@ fn check_index(
 ) -> Result<()> {
     for tensor in &checkpoint.tensors {
         if !index.names(&tensor.name) {
-            let name = &tensor.name;
+            let name = short(&tensor.name);
             says(
                 checkpoint.file_of(tensor).path(),
                 format!("the index does not name tensor {name:?}"),

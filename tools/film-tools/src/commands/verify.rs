@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use film_core::Error;
+use film_core::{Error, short};
 use film_core::checkpoint::{Checkpoint, TensorInfo, Values, Verified, join, verify};
 use film_core::health::{Finding, Health, Part, Thresholds, Weights};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use super::{SCHEMA_VERSION, Status, plural};
 use crate::args::Verify;
 use crate::hub;
 use crate::output::number;
-use crate::printer::{self, escape};
+use crate::printer::{self, escape, label};
 
 #[derive(Serialize)]
 struct Report {
@@ -92,7 +92,7 @@ fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
             .filter(|(count, _)| *count > 0)
             .map(|(count, kind)| format!("{} {kind}", number(*count)))
             .collect();
-        let (name, all) = (&tensor.name, number(tensor.count() as u64));
+        let (name, all) = (short(&tensor.name), number(tensor.count() as u64));
         let text = format!("tensor {name:?}: {} of {all} values", found.join(" and "));
         (!found.is_empty()).then(|| Error::Format(text).in_file(file))
     };
@@ -124,7 +124,7 @@ fn weights(
             // Each tensor has told of its NaN already.
             let new =
                 findings.iter().filter(|finding| !matches!(finding, Finding::NonFinite { .. }));
-            let name = found.name();
+            let name = short(found.name());
             problems.extend(
                 new.map(|finding| Error::Format(format!("{name}: {finding}")).in_file(file)),
             );
@@ -158,7 +158,7 @@ fn print(report: &Report) -> Result<()> {
         measured.for_each(|line| printer::say(format!("  {line}")));
     }
     for Line { path, problem } in &report.findings {
-        writeln!(out, "{}: {}", escape(path), escape(problem))?;
+        writeln!(out, "{}: {}", label(path), label(problem))?;
     }
     Ok(out.flush()?)
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::value::{Id, TensorRef, Value, Values};
 use super::{Skipped, stands_twice};
+use crate::checkpoint::names::MAX_NAME;
 use crate::error::{Error, Result};
 
 /// Dicts further from the root than this are not looked into.
@@ -110,11 +111,15 @@ impl StateDict {
     /// Its tensors, by their names and in the file's order.
     ///
     /// # Errors
-    /// If one of them cannot be stored, or two have the same name.
+    /// If one of them cannot be stored, a name is too long, or two are the same.
     pub(super) fn tensors<'a>(&self, values: &'a Values) -> Result<Vec<(&'a str, &'a TensorRef)>> {
         values.afford(pairs(values, self.dict).len() * NAME)?;
         let (mut tensors, mut names) = (Vec::new(), HashSet::new());
         for (name, id) in self.weights(values) {
+            if name.len() > MAX_NAME {
+                let expected = format!("a name of at most {MAX_NAME} bytes");
+                return Err(Error::tensor(name, expected, name.len().to_string()));
+            }
             // Found before anything is made of the name: it may be long, and stand there a million times.
             if !names.insert(name) {
                 return Err(stands_twice(name));
