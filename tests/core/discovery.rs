@@ -142,7 +142,7 @@ fn config_json_tells_what_shapes_do_not_and_may_not_contradict_them() {
             r#"{"kernel_hidden_dim": 0}"#,
             "kernel_hidden_dim: expected an integer of at least 1, found 0",
         ),
-        ("[]", "not a JSON object: invalid type: sequence, expected a map at line 1 column 0"),
+        ("[]", "not a JSON object: invalid type: sequence, expected an object at line 1 column 0"),
     ] {
         let text = message(root(config));
         assert!(text.ends_with(&format!("config.json: {expected}")), "{text}");

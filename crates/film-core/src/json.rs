@@ -4,7 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -12,6 +14,98 @@ use crate::error::{Error, Result};
 pub(crate) type Object = Map<String, Value>;
 
 const AT_LEAST_1: &str = "an integer of at least 1";
+
+/// Values that an object may hold, those inside others included: they take many times their text in memory.
+const MAX_VALUES: usize = 1 << 17;
+
+/// The object that the text is.
+pub(crate) fn object(text: &[u8]) -> serde_json::Result<Object> {
+    let mut left = MAX_VALUES;
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let object = json.deserialize_map(Members(&mut left))?;
+    json.end()?;
+    Ok(object)
+}
+
+/// The members of an object, as long as there are values left.
+struct Members<'a>(&'a mut usize);
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Object, A::Error> {
+        let mut object = Object::new();
+        while let Some(key) = map.next_key()? {
+            object.insert(key, map.next_value_seed(Member(self.0))?);
+        }
+        Ok(object)
+    }
+}
+
+/// Any value, as long as there are some left.
+struct Member<'a>(&'a mut usize);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> std::result::Result<Value, D::Error> {
+        *self.0 = self.0.checked_sub(1).ok_or_else(|| {
+            D::Error::custom(format_args!("it holds more than {MAX_VALUES} values"))
+        })?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element_seed(Member(self.0))? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Value, A::Error> {
+        Members(self.0).visit_map(map).map(Value::Object)
+    }
+}
 
 /// What stands at `key`; null counts as nothing.
 fn value<'a>(json: &'a Object, key: &str) -> Option<&'a Value> {

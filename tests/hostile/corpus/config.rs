@@ -27,6 +27,11 @@ fn with(from: &str, to: &str, says: &'static str) -> Case {
     config(&format!("{to} for {from}"), SOUND.replace(from, to), says)
 }
 
+/// Members of an object.
+fn keys(count: usize) -> String {
+    (0..count).map(|key| format!("\"{key}\":0,")).collect()
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let long = "n".repeat(1 << 20);
@@ -49,6 +54,17 @@ pub(super) fn cases() -> Vec<Case> {
         with(":2", ":3", "num_film_layers"),
         with(":2", ":4611686018427387904", "num_film_layers"),
         config("a value of 1 MB", SOUND.replace(":8", &format!(":\"{long}\"")), "cond_dim"),
+        config("many values", format!(r#"{{"a":[{}0]}}"#, "[],".repeat(2 << 20)), "131072 values"),
+        config("many keys", format!("{{{}\"z\":0}}", keys(200_000)), "131072 values"),
+        Case {
+            make: Box::new(|folder| {
+                (config("", SOUND, "").make)(folder);
+                std::fs::remove_file(folder.join(FILE)).unwrap();
+                std::os::unix::fs::symlink("gone", folder.join(FILE)).unwrap();
+            }),
+            bytes: 0,
+            ..config("a link to nothing", SOUND, "cannot open")
+        },
         config(
             "a value that clears the screen",
             SOUND.replace(":8", ":\"\\u001b[2J\""),

@@ -121,9 +121,17 @@ pub(super) fn cases() -> Vec<Case> {
             &format!("{{{}}}", million.join(",")),
             "is not in",
         ),
+        map("200,000 shards", &format!("{{{}}}", shards.join(",")), "more than 65536 files"),
         of(
-            "m/0.safetensors",
-            map("200,000 shards", &format!("{{{}}}", shards.join(",")), "No such file"),
+            "m/gone",
+            index(
+                "a sum that is a list of lists",
+                format!(
+                    r#"{{"metadata":{{"total_size":[{}0]}},"weight_map":{{"a":"gone"}}}}"#,
+                    "[],".repeat(4 << 20)
+                ),
+                "cannot open",
+            ),
         ),
         // Shards that stand in each other's way: both hold `a` and `b`.
         of(

@@ -1,11 +1,10 @@
 //! An index: which shard holds which tensor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::locate::Report;
 use super::names;
@@ -17,6 +16,8 @@ use crate::short::{Short, short};
 
 /// As large as a header may be.
 const MAX_BYTES: u64 = 100_000_000;
+/// Shards of the largest models are hundreds.
+const MAX_FILES: usize = 1 << 16;
 
 /// What an index says. There may be millions of tensors.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(super) struct Index {
     pub(super) path: PathBuf,
     /// The shards, sorted.
     pub(super) files: Vec<PathBuf>,
-    /// `metadata.total_size`, whatever it is.
-    pub(super) total_size: Option<Value>,
+    /// `metadata.total_size`, in words.
+    pub(super) total_size: Option<String>,
     /// Tensors, sorted by name, each with the number of its shard.
     tensors: Vec<(Box<str>, u32)>,
 }
@@ -62,7 +63,8 @@ impl Index {
         }
         tensors.dedup();
         let files = shards.into_keys().map(|file| directory.join(file)).collect();
-        let total_size = metadata.and_then(|OfObject(metadata)| metadata.total_size);
+        let total_size =
+            metadata.and_then(|OfObject(metadata)| metadata.total_size).map(|it| it.to_string());
         Ok(Self { path: path.into(), files, total_size, tensors })
     }
 
@@ -80,18 +82,22 @@ impl Index {
         of: impl Fn(&T) -> (&str, usize),
         report: &mut Report,
     ) -> Result<()> {
+        let read: HashSet<&Path> = files.iter().copied().collect();
+        let mut problems = Problems::default();
         for (name, shard) in &self.tensors {
             let file = &self.files[*shard as usize];
             let first = tensors.partition_point(|tensor| *of(tensor).0 < **name);
             let mut named =
                 tensors[first..].iter().map(&of).take_while(|(found, _)| **found == **name);
-            if !named.any(|(_, number)| files[number] == file) && files.contains(&file.as_path()) {
-                let name = short(name);
-                let text = format!("weight_map: tensor {name:?} is not in {}", file.display());
-                report(Error::Format(text).in_file(&self.path))?;
+            if !named.any(|(_, number)| files[number] == file) && read.contains(file.as_path()) {
+                problems.push(|| {
+                    let name = short(name);
+                    format!("weight_map: tensor {name:?} is not in {}", file.display())
+                });
             }
         }
-        Ok(())
+        let mut lines = problems.lines().into_iter();
+        lines.try_for_each(|line| report(Error::Format(line).in_file(&self.path)))
     }
 }
 
@@ -104,7 +110,7 @@ struct RawIndex {
 
 #[derive(serde::Deserialize)]
 struct Metadata {
-    total_size: Option<Value>,
+    total_size: Option<Entry>,
 }
 
 #[derive(Default)]
@@ -141,6 +147,10 @@ impl<'de> Deserialize<'de> for WeightMap {
                         }
                     };
                     let next = weights.shards.len() as u32;
+                    if weights.shards.len() > MAX_FILES {
+                        let text = format!("it names more than {MAX_FILES} files");
+                        return Err(A::Error::custom(text));
+                    }
                     let number = *weights.shards.entry(shard).or_insert(next);
                     weights.tensors.push((tensor, number));
                 }

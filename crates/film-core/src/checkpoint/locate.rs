@@ -55,7 +55,8 @@ pub(super) fn locate(path: &Path, names: &Names, report: &mut Report) -> Result<
     } else {
         (path.to_path_buf(), path.parent().unwrap_or(Path::new("")))
     };
-    let config = Some(directory.join(CONFIG)).filter(|config| config.exists());
+    // A link that leads nowhere is none that may be passed over.
+    let config = Some(directory.join(CONFIG)).filter(|path| path.symlink_metadata().is_ok());
     if weights.extension().is_some_and(|extension| extension == "json") {
         let index = match Index::read(&weights, directory, report) {
             Ok(index) => Some(index),

@@ -41,6 +41,7 @@ use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::json;
 use crate::short::short;
 use locate::{Located, Report};
 use read::Source;
@@ -301,11 +302,11 @@ pub fn read_config(path: &Path) -> Result<Vec<u8>> {
     Source::open(path)?.read_at_most(MAX_JSON_BYTES)
 }
 
-/// Reads a file that holds a JSON object of at most 16 MiB.
+/// Reads a file that holds a JSON object of at most 16 MiB and 131,072 values.
 ///
 /// # Errors
 /// Those of [`read_config`], or if it holds something else; the error names the file.
 pub fn read_json_object(path: &Path) -> Result<Map<String, Value>> {
-    serde_json::from_slice::<Map<String, Value>>(&read_config(path)?)
+    json::object(&read_config(path)?)
         .map_err(|error| Error::Format(format!("not a JSON object: {error}")).in_file(path))
 }

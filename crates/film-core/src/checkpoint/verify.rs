@@ -17,9 +17,32 @@ pub struct Verified {
     /// The files whose headers can be read, and the tensors whose entries can be. Of tensors that stand several times,
     /// the first.
     pub checkpoint: Checkpoint,
-    /// What is wrong, each with the file it is about: as text, `path: problem`. Of more than 10,000 problems the last one
-    /// has the number of the others.
+    /// What is wrong, each with the file it is about: as text, `path: problem`.
     pub problems: Vec<Error>,
+}
+
+/// As many problems are kept; of more only the number.
+const MOST: usize = 10_000;
+
+/// The problems so far.
+#[derive(Default)]
+struct Problems {
+    told: Vec<Error>,
+    more: u64,
+}
+
+impl Problems {
+    fn push(&mut self, problem: Error) {
+        if self.told.len() < MOST {
+            self.told.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn says(&mut self, file: &Path, problem: String) {
+        self.push(Error::Format(problem).in_file(file));
+    }
 }
 
 /// Checks a checkpoint's structure: all that [`Checkpoint::open`] checks, and goes on; besides, what readers commonly
@@ -30,54 +53,33 @@ pub struct Verified {
 /// If there is no checkpoint at `path`.
 pub fn verify(path: impl AsRef<Path>) -> Result<Verified> {
     let path = path.as_ref();
-    let mut found = Found::default();
+    let mut problems = Problems::default();
     let go_on = &mut |error| {
-        found.push(error);
+        problems.push(error);
         Ok(())
     };
     let (checkpoint, located) = Checkpoint::gather(path, go_on)?;
-    let is_sound = found.told.is_empty();
-    let mut says = |file: &Path, problem: String| {
-        found.push(Error::Format(problem).in_file(file));
-    };
+    let complete = problems.told.is_empty();
     let mut by_file = vec![Vec::new(); checkpoint.files.len()];
     for tensor in &checkpoint.tensors {
         by_file[tensor.file].push(tensor);
     }
     for (file, tensors) in checkpoint.files.iter().zip(by_file) {
-        check_form(file, tensors, &mut |problem| says(file.path(), problem));
+        check_form(file, tensors, &mut |problem| problems.says(file.path(), problem));
     }
     match &located.index {
-        Some(index) => check_index(index, &located, &checkpoint, is_sound, &mut says)?,
+        Some(index) => check_index(index, &located, &checkpoint, complete, &mut problems),
         None if located.files == [path.join(WEIGHTS)] && path.join(INDEX).exists() => {
-            says(&path.join(INDEX), format!("is not read: {WEIGHTS} stands beside it"));
+            problems.says(&path.join(INDEX), format!("is not read: {WEIGHTS} stands beside it"));
         }
         None => {}
     }
-    check_config(&checkpoint, &mut |error| found.push(error));
-    let Found { told: mut problems, more } = found;
+    check_config(&checkpoint, &mut |error| problems.push(error));
+    let Problems { mut told, more } = problems;
     if more > 0 {
-        problems.push(Error::Format(format!("{more} more problems")).in_file(path));
+        told.push(Error::Format(format!("{more} more problems")).in_file(path));
     }
-    Ok(Verified { checkpoint, problems })
-}
-
-/// Problems in the order in which they are met: an index may have a million. Of very many, the first.
-#[derive(Default)]
-struct Found {
-    told: Vec<Error>,
-    more: u64,
-}
-
-impl Found {
-    fn push(&mut self, problem: Error) {
-        const MOST: usize = 10_000;
-        if self.told.len() < MOST {
-            self.told.push(problem);
-        } else {
-            self.more += 1;
-        }
-    }
+    Ok(Verified { checkpoint, problems: told })
 }
 
 /// What the format's text asks of a file and its readers commonly do not.
@@ -109,30 +111,27 @@ fn check_form(file: &CheckpointFile, tensors: Vec<&TensorInfo>, says: &mut dyn F
     }
 }
 
-/// The index against the headers and the directory. Its sum is compared where all tensors are known.
+/// The index against the headers and the directory; its sum only if the checkpoint is complete: it is one of all tensors.
 fn check_index(
     index: &Index,
     located: &Located,
     checkpoint: &Checkpoint,
-    is_sound: bool,
-    says: &mut dyn FnMut(&Path, String),
-) -> Result<()> {
+    complete: bool,
+    problems: &mut Problems,
+) {
     for tensor in &checkpoint.tensors {
         if !index.names(&tensor.name) {
-            let name = short(&tensor.name);
-            says(
-                checkpoint.file_of(tensor).path(),
-                format!("the index does not name tensor {name:?}"),
-            );
+            let (file, name) = (checkpoint.file_of(tensor).path(), short(&tensor.name));
+            problems.says(file, format!("the index does not name tensor {name:?}"));
         }
     }
     if let Some(said) = &index.total_size
-        && is_sound
+        && complete
     {
         let bytes: u64 = checkpoint.tensors.iter().map(|tensor| tensor.bytes).sum();
-        if said.as_u64() != Some(bytes) && said.as_f64() != Some(bytes as f64) {
+        if said.parse() != Ok(bytes) && said.parse() != Ok(bytes as f64) {
             let expected = format!("expected {bytes}, the bytes of all tensors, found {said}");
-            says(&index.path, format!("metadata.total_size: {expected}"));
+            problems.says(&index.path, format!("metadata.total_size: {expected}"));
         }
     }
     // Other files may stand there, too; those that are numbered as its shards are belong to it, or did.
@@ -141,13 +140,21 @@ fn check_index(
         located.files.iter().filter_map(|file| file.parent()).collect();
     folders.extend(index.path.parent());
     for folder in folders {
-        for file in weights_in(folder)? {
+        let files = match weights_in(folder) {
+            Ok(files) => files,
+            // Files that should be in it are missing, which has been told.
+            Err(_) if !folder.exists() => continue,
+            Err(error) => {
+                problems.push(error);
+                continue;
+            }
+        };
+        for file in files {
             if !located.files.contains(&file) && forms.contains(&form(&file)) {
-                says(&file, "the index does not name this file".into());
+                problems.says(&file, "the index does not name this file".into());
             }
         }
     }
-    Ok(())
 }
 
 /// A file's name with its numbers left out.

@@ -1,8 +1,8 @@
 //! Strided elements of a file → row-major bytes, block by block.
 //!
-//! Any order of axes, gaps and repeated axes (strides of 0) are one case: a box of the tensor is read along
-//! its smallest stride, in runs as long as there are, and then put in order in memory. A contiguous tensor is
-//! the box that needs no putting in order.
+//! Any order of axes, gaps and repeated axes (strides of 0) are one case: a box of the tensor is read at once, gaps
+//! and all, where it lies close together, and else along its smallest stride, in runs as long as there are; then it is
+//! put in order in memory. A contiguous tensor is the box that needs no putting in order.
 
 use crate::checkpoint::read::Source;
 use crate::error::Result;
@@ -31,12 +31,22 @@ pub(super) fn blocks(
     view: &View,
     each: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
+    blocks_of(BLOCK, source, view, each)
+}
+
+/// The same in blocks of at most so many bytes.
+fn blocks_of(
+    most: usize,
+    source: &Source,
+    view: &View,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     if view.axes.iter().any(|&(size, _)| size == 0) {
         return Ok(());
     }
     let axes = merged(&view.axes);
     // A block is part of one axis, all of those behind it, and one index of those before it.
-    let most = BLOCK / view.size;
+    let most = most / view.size;
     let (mut split, mut inner) = (axes.len() - 1, 1);
     while split > 0 && inner * axes[split].0 <= most {
         inner *= axes[split].0;
@@ -44,7 +54,7 @@ pub(super) fn blocks(
     }
     let (length, stride) = axes[split];
     let step = (most / inner).clamp(1, length);
-    let mut block = Block::default();
+    let mut block = Block { most, ..Block::default() };
     let mut outer = Odometer::new(&axes[..split]);
     while let Some(at) = outer.next() {
         for start in (0..length).step_by(step) {
@@ -109,6 +119,8 @@ impl<'a> Odometer<'a> {
 /// The memory that reading a block takes.
 #[derive(Default)]
 struct Block {
+    /// The most elements.
+    most: usize,
     stored: Vec<u8>,
     ordered: Vec<u8>,
     span: Vec<u8>,
@@ -124,6 +136,15 @@ impl Block {
         axes: &[(usize, usize)],
     ) -> Result<&mut [u8]> {
         let size = view.size;
+        let extent = 1 + axes.iter().map(|(size, stride)| (size - 1) * stride).sum::<usize>();
+        if extent <= self.most {
+            self.stored.resize(extent * size, 0);
+            source.read_at(&mut self.stored, view.offset + first * size as u64)?;
+            if matches!(axes, [(_, 1)]) {
+                return Ok(&mut self.stored);
+            }
+            return Ok(self.put_in_order(size, axes));
+        }
         // In the order in which they are stored, each once.
         let mut order: Vec<usize> = (0..axes.len()).filter(|&axis| axes[axis].1 > 0).collect();
         order.sort_by_key(|&axis| std::cmp::Reverse(axes[axis].1));
@@ -152,14 +173,19 @@ impl Block {
         }
         let stored: Vec<(usize, usize)> =
             axes.iter().zip(steps).map(|(&(size, _), step)| (size, step)).collect();
+        Ok(self.put_in_order(size, &stored))
+    }
+
+    /// The stored elements of `size` bytes at these sizes and strides, row-major.
+    fn put_in_order(&mut self, size: usize, axes: &[(usize, usize)]) -> &mut [u8] {
         self.ordered.clear();
         match size {
-            1 => put_in_order::<1>(&self.stored, &stored, &mut self.ordered),
-            2 => put_in_order::<2>(&self.stored, &stored, &mut self.ordered),
-            4 => put_in_order::<4>(&self.stored, &stored, &mut self.ordered),
-            _ => put_in_order::<8>(&self.stored, &stored, &mut self.ordered),
+            1 => put_in_order::<1>(&self.stored, axes, &mut self.ordered),
+            2 => put_in_order::<2>(&self.stored, axes, &mut self.ordered),
+            4 => put_in_order::<4>(&self.stored, axes, &mut self.ordered),
+            _ => put_in_order::<8>(&self.stored, axes, &mut self.ordered),
         }
-        Ok(&mut self.ordered)
+        &mut self.ordered
     }
 }
 
@@ -203,5 +229,52 @@ fn put_in_order<const N: usize>(stored: &[u8], axes: &[(usize, usize)], ordered:
 fn swap(bytes: &mut [u8], word: usize) {
     if word > 1 {
         bytes.chunks_exact_mut(word).for_each(<[u8]>::reverse);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::init::Stream;
+
+    /// The elements one by one.
+    fn expected(bytes: &[u8], view: &View) -> Vec<u8> {
+        let mut odometer = Odometer::new(&view.axes);
+        let mut elements = vec![];
+        while let Some(at) = odometer.next() {
+            let start = view.offset as usize + at as usize * view.size;
+            elements.extend_from_slice(&bytes[start..start + view.size]);
+        }
+        elements
+    }
+
+    #[test]
+    fn any_strides_give_the_elements_in_order() {
+        let mut stream = Stream::new(7, "strides");
+        let mut draw = |least: usize, end: usize| stream.uniform(least as f64, end as f64) as usize;
+        for _ in 0..400 {
+            let size = [1, 2, 4, 8][draw(0, 4)];
+            let axes: Vec<_> =
+                (0..draw(0, 5)).map(|_| (draw(1, 6), [0, 1, 3, 7, 20][draw(0, 5)])).collect();
+            let extent = 1 + axes.iter().map(|(size, stride)| (size - 1) * stride).sum::<usize>();
+            let offset = draw(0, 9);
+            let bytes: Vec<u8> = (0..offset + extent * size).map(|_| draw(0, 256) as u8).collect();
+            let view = View { offset: offset as u64, size, swapped: 1, axes };
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&bytes).unwrap();
+            let source = Source::open(file.path()).unwrap();
+            // Small blocks are read run by run, large ones at once.
+            for most in [8, 40, 200, BLOCK] {
+                let mut gathered = vec![];
+                let each = &mut |block: &[u8]| {
+                    gathered.extend_from_slice(block);
+                    Ok(())
+                };
+                blocks_of(most, &source, &view, each).unwrap();
+                assert_eq!(gathered, expected(&bytes, &view), "{view:?} in blocks of {most}");
+            }
+        }
     }
 }
