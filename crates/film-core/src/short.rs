@@ -36,7 +36,8 @@ impl<'a> Short<'a> {
         }
         let half = most / 2;
         let start = text.char_indices().nth(half).map_or(0, |(end, _)| end);
-        let end = text.char_indices().rev().take(half).last().map_or(text.len(), |(start, _)| start);
+        let end =
+            text.char_indices().rev().take(half).last().map_or(text.len(), |(start, _)| start);
         Self { start: &text[..start], end: Some(&text[end..]) }
     }
 }

@@ -194,7 +194,10 @@ mod tests {
 
     #[test]
     fn what_hides_or_turns_text_becomes_visible() {
-        for character in "\u{ad}\u{61c}\u{200b}\u{2028}\u{2029}\u{2069}\u{feff}\u{e0001}\u{e0041}\u{e007f}".chars() {
+        for character in
+            "\u{ad}\u{61c}\u{200b}\u{2028}\u{2029}\u{2069}\u{feff}\u{e0001}\u{e0041}\u{e007f}"
+                .chars()
+        {
             let escaped = escape(&format!("a{character}b"));
             assert_eq!(escaped, format!("a{}b", character.escape_default()));
             assert!(escaped.is_ascii(), "{escaped}");
@@ -205,7 +208,9 @@ mod tests {
     fn long_names_are_shortened_before_they_are_escaped() {
         assert_eq!(label("a\u{7f}"), "a\\u{7f}");
         let label = label(&format!("a{}z", "\u{7f}".repeat(1 << 20)));
-        assert!(label.starts_with("a\\u{7f}") && label.contains(" … ") && label.ends_with("\\u{7f}z"));
+        assert!(
+            label.starts_with("a\\u{7f}") && label.contains(" … ") && label.ends_with("\\u{7f}z")
+        );
         assert!(label.len() < 6100, "{}", label.len());
     }
 

@@ -213,7 +213,8 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut header = RawHeader::default();
                 let mut has_metadata = false;
                 while let Some(name) = map.next_key::<String>()? {
-                    let in_entry = |error| A::Error::custom(format!("entry {:?}: {error}", short(&name)));
+                    let in_entry =
+                        |error| A::Error::custom(format!("entry {:?}: {error}", short(&name)));
                     if name == METADATA {
                         if std::mem::replace(&mut has_metadata, true) {
                             return Err(A::Error::custom(format!(

@@ -210,7 +210,8 @@ impl RawTensor {
         let says = |problem: String| format!("tensor {:?}: {problem}", short(&name));
         let span = self.span(data);
         let shape = &self.shape;
-        let dtype = self.dtype.0.map_err(|dtype| says(format!("unknown dtype {:?}", short(&dtype))))?;
+        let dtype =
+            self.dtype.0.map_err(|dtype| says(format!("unknown dtype {:?}", short(&dtype))))?;
         let bits = shape
             .iter()
             .try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size))

@@ -36,9 +36,8 @@ impl Index {
     pub(super) fn read(path: &Path, directory: &Path, report: &mut Report) -> Result<Self> {
         let json = Source::open(path)?.read_at_most(MAX_BYTES)?;
         let says = |problem: String| Error::Format(problem).in_file(path);
-        let invalid = |problem: String| {
-            says(format!("not a valid index: {}", Short::within(&problem, 1000)))
-        };
+        let invalid =
+            |problem: String| says(format!("not a valid index: {}", Short::within(&problem, 1000)));
         if let Some(problem) = names::too_long(&json) {
             return Err(invalid(problem));
         }
@@ -141,7 +140,8 @@ impl<'de> Deserialize<'de> for WeightMap {
                         Entry::File(file) if stays_inside(&file) => file,
                         wrong => {
                             let expected = "expected a file in the same directory";
-                            let text = || format!("{:?}: {expected}, found {wrong}", short(&tensor));
+                            let text =
+                                || format!("{:?}: {expected}, found {wrong}", short(&tensor));
                             weights.problems.push(text);
                             continue;
                         }

@@ -87,7 +87,10 @@ mod tests {
             format!(r#""{more}""#),
         ] {
             let said = too_long(long.as_bytes()).unwrap();
-            assert!(said.ends_with("nn\": a text of 1048577 bytes, expected at most 1048576"), "{said}");
+            assert!(
+                said.ends_with("nn\": a text of 1048577 bytes, expected at most 1048576"),
+                "{said}"
+            );
         }
     }
 }

@@ -250,4 +250,15 @@ mod tests {
         assert_eq!(layout.place("b").unwrap().0, layout.header().len() as u64 + 24);
         assert!(Layout::new([tensor("a", Dtype::F32), tensor("a", Dtype::F16)]).is_err());
     }
+
+    #[test]
+    fn names_are_no_longer_than_what_is_read() {
+        let layout = |bytes| Layout::new([("n".repeat(bytes), Dtype::F32, vec![2])]);
+        assert!(layout(MAX_NAME).is_ok());
+        let text = layout(MAX_NAME + 1).unwrap_err().to_string();
+        assert!(
+            text.ends_with("n: expected a name of at most 1048576 bytes, found 1048577"),
+            "{text}"
+        );
+    }
 }

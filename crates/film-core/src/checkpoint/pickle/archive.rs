@@ -61,8 +61,7 @@ impl Archive {
                 return Err(Error::Format(text));
             }
             if !inside {
-                let text =
-                    format!("record {:?} reaches beyond the end of the file", short(name));
+                let text = format!("record {:?} reaches beyond the end of the file", short(name));
                 return Err(Error::Format(text));
             }
             records.insert(name.to_string(), region);

@@ -51,7 +51,8 @@ fn begins_with_magic(stream: &mut Stream, values: &mut Values) -> Result<bool> {
     let mut first = Stream::new(stream.source(), 0, stream.source().bytes.min(32));
     let Ok(magic) = machine::load(&mut first, values, false) else { return Ok(false) };
     *stream = Stream::new(stream.source(), first.position(), stream.source().bytes);
-    let is_magic = |bytes: &[u8]| bytes == MAGIC || MAGIC_LINE[1..].strip_suffix(b"L\n") == Some(bytes);
+    let is_magic =
+        |bytes: &[u8]| bytes == MAGIC || MAGIC_LINE[1..].strip_suffix(b"L\n") == Some(bytes);
     Ok(matches!(values.get(magic), Value::Long(bytes) if is_magic(bytes)))
 }
 
@@ -70,9 +71,13 @@ fn storages(
     for &key in keys {
         let name = values.text(key).map_or_else(|| values.describe(key).into(), Cow::from);
         let Some(storage) = values.storage_of(&name) else {
-            return Err(says(format!("nothing in the pickle says what {:?} consists of", short(&name))));
+            return Err(says(format!(
+                "nothing in the pickle says what {:?} consists of",
+                short(&name)
+            )));
         };
-        let cut_off = |found: u64| says(format!("{:?} is cut off: {found} bytes are left", short(&name)));
+        let cut_off =
+            |found: u64| says(format!("{:?} is cut off: {found} bytes are left", short(&name)));
         let left = source.bytes - position;
         let mut count = [0; 8];
         if left < 8 {
