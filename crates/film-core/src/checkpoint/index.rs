@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 
 use super::locate::Report;
 use super::names;
-use super::problems::Problems;
+use super::problems::{LINE, Problems};
 use super::read::Source;
 use crate::error::{Error, Result};
 use crate::json::OfObject;
@@ -37,7 +37,7 @@ impl Index {
         let json = Source::open(path)?.read_at_most(MAX_BYTES)?;
         let says = |problem: String| Error::Format(problem).in_file(path);
         let invalid =
-            |problem: String| says(format!("not a valid index: {}", Short::within(&problem, 1000)));
+            |problem: String| says(format!("not a valid index: {}", Short::within(&problem, LINE)));
         if let Some(problem) = names::too_long(&json) {
             return Err(invalid(problem));
         }

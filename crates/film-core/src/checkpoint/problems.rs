@@ -5,7 +5,7 @@ use crate::short::Short;
 /// Problems of a file that are told of one by one.
 const MOST: usize = 1000;
 /// Characters of one of them.
-const LINE: usize = 1000;
+pub(super) const LINE: usize = 1000;
 
 /// Problems, in the order in which they are met; of very many only the first are kept, and the number of the others.
 #[derive(Debug, Default)]

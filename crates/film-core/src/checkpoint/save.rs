@@ -55,7 +55,8 @@ impl Layout {
             }
             if name.len() > MAX_NAME {
                 let expected = format!("a name of at most {MAX_NAME} bytes");
-                return Err(Error::tensor(&name, expected, name.len().to_string()));
+                let bytes = name.len().to_string();
+                return Err(Error::tensor(short(&name).to_string(), expected, bytes));
             }
             let start = end;
             end = start.checked_add(stored_bytes(&name, dtype, &shape)?).ok_or_else(|| {
