@@ -36,6 +36,11 @@ impl Case {
         self.open == pickle::FILE
     }
 
+    /// Whether it is a checkpoint that all commands read.
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        !self.is_pickle() && !self.is_input()
+    }
+
     /// Whether it is a config.json, which not every command reads.
     pub(crate) fn is_config(&self) -> bool {
         self.file.ends_with("config.json")
