@@ -52,8 +52,22 @@ fn files_and_folders_that_may_not_be_read() {
     for name in ["model.safetensors", "c.json", "c.npy", "config.json"] {
         mode(&path.join("open").join(name), 0o000);
     }
+    let index = "sharded/model.safetensors.index.json";
+    for name in ["sharded", "shard"] {
+        std::fs::create_dir(path.join(name)).unwrap();
+    }
+    std::fs::write(path.join(index), r#"{"weight_map":{"a":"a.safetensors"}}"#).unwrap();
+    std::fs::copy(path.join(index), path.join("shard/model.safetensors.index.json")).unwrap();
+    std::fs::write(path.join("shard/a.safetensors"), "").unwrap();
+    std::fs::copy(fixture("pickle/state_dict.pt"), path.join("x.pt")).unwrap();
+    for name in [index, "shard/a.safetensors", "x.pt"] {
+        mode(&path.join(name), 0o000);
+    }
     let generator = fixture("generator/small_8x4x2_h6");
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 9] = [
+        (&["inspect", "sharded"], index),
+        (&["inspect", "shard"], "shard/a.safetensors"),
+        (&["convert", "x.pt", "o.safetensors"], "x.pt"),
         (&["inspect", "closed/model.safetensors"], "closed/model.safetensors"),
         (&["inspect", "open"], "open/model.safetensors"),
         (&["inspect", "open/model.safetensors"], "open/model.safetensors"),

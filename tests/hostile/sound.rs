@@ -88,6 +88,31 @@ fn a_name_of_a_megabyte() {
     ending.line();
 }
 
+/// Names of characters that take one byte in the header, and six where they are printed.
+#[test]
+fn a_hundred_names_of_a_megabyte() {
+    let folder = tempdir().unwrap();
+    let name = "\u{7f}".repeat(450_000);
+    let header = tensors(&folder.path().join("m.safetensors"), 100, |index| {
+        format!("{name}.{index}.{name}")
+    });
+    for arguments in [
+        &["inspect", "m.safetensors"][..],
+        &["inspect", "m.safetensors", "--flat"],
+        &["inspect", "m.safetensors", "--json"],
+        &["diff", "m.safetensors", "m.safetensors"],
+    ] {
+        let ending = film_tools(folder.path(), arguments);
+        assert_eq!(ending.code, Some(0), "{arguments:?}: {}", ending.stderr);
+        ending.took_at_most(4, header);
+    }
+    // The tree tells them apart by what it shows of them.
+    let ending = film_tools(folder.path(), &["inspect", "m.safetensors"]);
+    assert!(ending.stdout.contains("100 tensors"), "{}", ending.stdout);
+    assert!(ending.stdout.len() < 100_000, "{} bytes", ending.stdout.len());
+    assert!(ending.stdout.lines().all(|line| line.chars().count() <= 80));
+}
+
 /// As the hub's cache has them: links to files elsewhere, with other names.
 #[test]
 fn shards_that_are_links() {

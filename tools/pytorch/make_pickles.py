@@ -169,7 +169,9 @@ def main() -> None:
     save(folder / "module.pt", tensors, tensors)
     for protocol in range(1, 6):
         save(folder / f"protocol_{protocol}.pt", tensors, None, pickle_protocol=protocol)
-    save(folder / "protocol_4_legacy.pt", tensors, None, pickle_protocol=4, _use_new_zipfile_serialization=False)
+    for protocol in (1, 4):
+        file = folder / f"protocol_{protocol}_legacy.pt"
+        save(file, tensors, None, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
     tensors = parameters()
     save(folder / "parameters.pt", tensors, tensors)
     case = training()

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use crate::short::short;
+
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -13,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A configuration value that cannot be.
-    #[error("{key}: expected {expected}, found {found}")]
+    #[error("{key}: expected {expected}, found {}", short(found))]
     Config {
         /// The configuration key, by its JSON name.
         key: String,
@@ -23,7 +25,7 @@ pub enum Error {
         found: String,
     },
     /// A tensor of the wrong shape, rank or dtype.
-    #[error("{tensor}: expected {expected}, found {found}")]
+    #[error("{}: expected {expected}, found {}", short(tensor), short(found))]
     Tensor {
         /// The tensor's name, or the argument's.
         tensor: String,
@@ -33,7 +35,7 @@ pub enum Error {
         found: String,
     },
     /// A tensor that a module needs is not there.
-    #[error("{tensor}: no such tensor")]
+    #[error("{}: no such tensor", short(tensor))]
     MissingTensor {
         /// The tensor's full name.
         tensor: String,
@@ -64,7 +66,7 @@ pub enum Error {
     #[error("exists already")]
     Exists,
     /// More memory than there is.
-    #[error("{what}: not enough memory for {bytes} bytes")]
+    #[error("{}: not enough memory for {bytes} bytes", short(what))]
     Memory {
         /// What it was to hold.
         what: String,

@@ -62,6 +62,7 @@ mod ops;
 pub mod optim;
 mod parameter;
 mod registers;
+mod short;
 pub mod siren;
 pub mod statistics;
 #[cfg(test)]
@@ -83,3 +84,4 @@ pub use registers::{
     RegisterCompressConcat, RegisterCompressConcatConfig, RegisterEncoder, RegisterPooling,
     RegisterPoolingConfig,
 };
+pub use short::{Short, short};

@@ -258,7 +258,8 @@ fn long_lists_of_what_is_skipped_are_cut() {
     let checkpoint = opened(&saved(&dict(&entries))).unwrap();
     let skipped = checkpoint.files()[0].skipped();
     assert_eq!(skipped.len(), 1001);
-    assert_eq!(skipped[0].path, format!("{}…", "k".repeat(100)));
+    let half = "k".repeat(50);
+    assert_eq!(skipped[0].path, format!("{half} … {half}"));
     let last = &skipped[1000];
     assert_eq!(
         (last.path.as_str(), last.what.as_str(), last.tensors),

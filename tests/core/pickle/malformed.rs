@@ -24,7 +24,10 @@ fn malformed_pickles_are_refused() {
         (b"\x80\x06".to_vec(), "protocol 6: expected at most 5"),
         (b"\x82\x01".to_vec(), "a name from a registry of extensions"),
         (b"\x97".to_vec(), "a buffer that is not in the file"),
-        (b"Pabc\n".to_vec(), "a persistent id that is text, which PyTorch writes none of"),
+        (
+            b"Pabc\n".to_vec(),
+            "a persistent id that is text, as protocol 0 has it, which PyTorch does not read either",
+        ),
         (b"X\xff\xff\xff\xffabc".to_vec(), "expected 4294967295 more bytes, found 4"),
         (
             b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),

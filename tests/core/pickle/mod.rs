@@ -65,6 +65,7 @@ fn every_case_is_what_pytorch_loads() {
         ("protocol_2.pt", "module"),
         ("protocol_3.pt", "module"),
         ("protocol_4.pt", "module"),
+        ("protocol_1_legacy.pt", "module"),
         ("protocol_4_legacy.pt", "module"),
         ("protocol_5.pt", "module"),
         ("parameters.pt", "parameters"),

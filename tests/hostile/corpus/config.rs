@@ -27,6 +27,11 @@ fn with(from: &str, to: &str, says: &'static str) -> Case {
     config(&format!("{to} for {from}"), SOUND.replace(from, to), says)
 }
 
+/// One that can be.
+pub(super) fn sound() -> Case {
+    config("sound", SOUND, "")
+}
+
 /// Members of an object.
 fn keys(count: usize) -> String {
     (0..count).map(|key| format!("\"{key}\":0,")).collect()
@@ -54,6 +59,7 @@ pub(super) fn cases() -> Vec<Case> {
         with(":2", ":3", "num_film_layers"),
         with(":2", ":4611686018427387904", "num_film_layers"),
         config("a value of 1 MB", SOUND.replace(":8", &format!(":\"{long}\"")), "cond_dim"),
+        config("a key twice", SOUND.replace('}', ",\"cond_dim\":9}"), "cond_dim"),
         config("many values", format!(r#"{{"a":[{}0]}}"#, "[],".repeat(2 << 20)), "131072 values"),
         config("many keys", format!("{{{}\"z\":0}}", keys(200_000)), "131072 values"),
         Case {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Case, whole};
+use super::{Case, DELETE, whole};
 
 const FILE: &str = "m/model.safetensors.index.json";
 const OPEN: &str = "m";
@@ -31,6 +31,16 @@ fn make(folder: &Path, text: &[u8]) {
 /// An index of this map.
 fn map(name: &str, map: &str, says: &'static str) -> Case {
     index(name, format!(r#"{{"metadata":{{}},"weight_map":{map}}}"#), says)
+}
+
+/// One that is sound.
+pub(super) fn sound() -> Case {
+    map("sound", r#"{"a":"a.safetensors","b":"a.safetensors"}"#, "")
+}
+
+/// One that is sound, said of its shard.
+pub(super) fn shard() -> Case {
+    of("m/a.safetensors", sound())
 }
 
 /// The case, but it is another file that must be named.
@@ -89,7 +99,7 @@ pub(super) fn cases() -> Vec<Case> {
         map("the directory itself", r#"{"a":"."}"#, same),
         map("a NUL byte", r#"{"a":"a.safetensors\u0000.txt"}"#, same),
         map("a file name that clears the screen", r#"{"a":"../\u001b[2J"}"#, r"\u{1b}[2J"),
-        map("a file name of 1 MB", &format!(r#"{{"a":"../{long}"}}"#), same),
+        map("a file name of 1 MB", &format!(r#"{{"a":"../{}"}}"#, &long[3..]), same),
         of(
             "m/gone.safetensors",
             map("a missing shard", r#"{"a":"gone.safetensors"}"#, "No such file"),
@@ -114,6 +124,26 @@ pub(super) fn cases() -> Vec<Case> {
                 r#"{"a":"a.safetensors","a":"b.safetensors"}"#,
                 "\"a\" stands twice",
             ),
+        ),
+        map(
+            "a tensor name of 1 MB that escapes",
+            &format!(r#"{{"{}":"a.safetensors"}}"#, DELETE.repeat(1 << 20)),
+            r#"\u{7f}" is not in m/a.safetensors"#,
+        ),
+        map(
+            "a file name of 1 MB that escapes",
+            &format!(r#"{{"a":"/{}"}}"#, DELETE.repeat((1 << 20) - 1)),
+            "expected a file in the same directory",
+        ),
+        map(
+            "a file name of 60 MB that escapes",
+            &format!(r#"{{"a":"{}"}}"#, DELETE.repeat(60_000_000)),
+            "a text of 60000000 bytes, expected at most 1048576",
+        ),
+        map(
+            "keys that hide and turn text",
+            "{\"\u{61c}\u{ad}\u{2028}\u{e0041}\":7}",
+            r"\u{61c}\u{ad}\u{2028}\u{e0041}",
         ),
         map("a tensor name of 1 MB", &format!(r#"{{"{long}":"a.safetensors"}}"#), "is not in"),
         map(

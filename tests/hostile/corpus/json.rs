@@ -1,6 +1,6 @@
 //! JSON that is no tensor.
 
-use super::{Case, file};
+use super::{Case, DELETE, file, large};
 
 pub(super) const FILE: &str = "c.json";
 
@@ -33,6 +33,13 @@ pub(super) fn cases() -> Vec<Case> {
         json("NaN", with("NaN"), "JSON has no NaN: use .npy"),
         json("null", with("null"), "JSON has no NaN"),
         json("a string", with("\"\\u001b[2J\""), "string"),
+        large(
+            "a tensor in JSON: text of 90 MB that escapes",
+            FILE,
+            90_000_002,
+            || format!("\"{}\"", DELETE.repeat(90_000_000)).into(),
+            "invalid type: string",
+        ),
         json("a truth value", with("true"), "boolean"),
         json("a number too large", with("1e999"), "out of range"),
         json("more behind it", format!("{row} 9"), "trailing"),

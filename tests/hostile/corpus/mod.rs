@@ -8,6 +8,7 @@ mod json;
 mod npy;
 mod pickle;
 mod safetensors;
+mod special;
 
 use std::path::Path;
 
@@ -35,6 +36,16 @@ impl Case {
         self.open == pickle::FILE
     }
 
+    /// Whether it is a checkpoint that all commands read.
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        !self.is_pickle() && !self.is_input()
+    }
+
+    /// Whether it is a config.json, which not every command reads.
+    pub(crate) fn is_config(&self) -> bool {
+        self.file.ends_with("config.json")
+    }
+
     /// Whether it is conditioning, not a checkpoint.
     pub(crate) fn is_input(&self) -> bool {
         self.open == npy::FILE || self.open == json::FILE
@@ -44,7 +55,8 @@ impl Case {
 /// All of them.
 pub(crate) fn cases() -> Vec<Case> {
     let checkpoints = [safetensors::cases(), index::cases(), config::cases(), pickle::cases()];
-    checkpoints.into_iter().chain([npy::cases(), json::cases()]).flatten().collect()
+    let others = [npy::cases(), json::cases(), special::cases()];
+    checkpoints.into_iter().chain(others).flatten().collect()
 }
 
 /// The bytes of a file among the fixtures.
@@ -63,6 +75,21 @@ fn file(name: &str, path: &'static str, bytes: Vec<u8>, says: &'static str) -> C
         make: Box::new(move |folder| std::fs::write(folder.join(path), &bytes).unwrap()),
     }
 }
+
+/// A case of one file of many bytes, which are made when it is tried.
+fn large(
+    name: &str,
+    path: &'static str,
+    bytes: u64,
+    make: fn() -> Vec<u8>,
+    says: &'static str,
+) -> Case {
+    let make = move |folder: &Path| std::fs::write(folder.join(path), make()).unwrap();
+    Case { make: Box::new(make), bytes, ..file(name, path, vec![], says) }
+}
+
+/// A character that takes one byte in JSON, and six in a message.
+const DELETE: &str = "\u{7f}";
 
 /// A small valid file of two tensors.
 pub(crate) fn whole() -> Vec<u8> {

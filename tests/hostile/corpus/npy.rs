@@ -32,6 +32,11 @@ pub(super) fn cases() -> Vec<Case> {
         npy("no header", length(0), invalid),
         npy("a header that is no text", [&good[..20], &[0xff; 8], &good[28..]].concat(), invalid),
         npy("a header that clears the screen", of("\u{1b}[2J", "(1, 8)"), r"\u{1b}[2J"),
+        npy(
+            "a header of 64 KB that escapes",
+            of(&crate::corpus::DELETE.repeat(65_000), "(1, 8)"),
+            r"\u{7f}",
+        ),
         npy("a header of another kind", of("nonsense", "(1, 8)"), invalid),
         npy("objects", of("'|O'", "(1, 8)"), "'|O'"),
         npy("text", of("'<U8'", "(1, 1)"), "'<U8'"),

@@ -9,7 +9,7 @@ use build::{
     tuple,
 };
 
-use super::{Case, bytes, file};
+use super::{Case, DELETE, bytes, file, large};
 
 pub(super) const FILE: &str = "x.pt";
 
@@ -147,6 +147,30 @@ fn malformed() -> Vec<Case> {
             "a terabyte of one number",
             &weight(tensor(2, 0, &[1 << 38], &[0])),
             "repeat their elements",
+        ),
+        program("a key that is no UTF-8", b"}X\x02\0\0\0\xff\xfe", "text that is not UTF-8"),
+        program(
+            "a key that clears the screen",
+            &dict(&[("\u{1b}[2J\n\u{202e}\u{e0041}", tensor(4, 0, &[4], &[1]))]),
+            r"\u{1b}[2J\n\u{202e}\u{e0041}: expected a storage of 16 bytes",
+        ),
+        program(
+            "a key of 1 MB that escapes, twice",
+            &dict(&[(&DELETE.repeat(1 << 20), pair()), (&DELETE.repeat(1 << 20), pair())]),
+            r#"\u{7f}" stands twice"#,
+        ),
+        large(
+            "a pickle: a key of 60 MB that escapes",
+            FILE,
+            60_000_000,
+            || saved(&dict(&[(&DELETE.repeat(60_000_000), pair())])),
+            "expected a name of at most 1048576 bytes, found 60000000",
+        ),
+        pickle(
+            "of the old format, protocol 0",
+            b"L119547037146038801333356L\n.I1001\n.(dp0\n.P('storage', 'torch.FloatStorage')\n."
+                .to_vec(),
+            "a persistent id that is text, as protocol 0 has it",
         ),
         program("a storage that is not there", &weight(missing()), "\"1\" are missing"),
     ]

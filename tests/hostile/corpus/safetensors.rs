@@ -1,6 +1,6 @@
 //! Safetensors files that break a rule of the format.
 
-use super::{Case, bytes, file, whole};
+use super::{Case, DELETE, bytes, file, large, whole};
 use crate::support::safetensors_bytes;
 
 const FILE: &str = "m.safetensors";
@@ -23,6 +23,12 @@ fn eights(name: &str, tensors: &[(&str, &str)], says: &'static str) -> Case {
     };
     let tensors: Vec<String> = tensors.iter().map(tensor).collect();
     header(name, &format!("{{{}}}", tensors.join(",")), says)
+}
+
+/// A sound file but for its one name.
+fn of_name(name: &str) -> Vec<u8> {
+    let header = format!(r#"{{"{name}":{{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}}}"#);
+    safetensors_bytes(&header, &[0; 8])
 }
 
 /// A header with this `__metadata__`.
@@ -97,6 +103,64 @@ pub(super) fn cases() -> Vec<Case> {
         eights("a name that clears the screen", &[("\\u001b[2J\\u0007", "[1,9]")], r#"\u{1b}[2J"#),
         eights("a name that reverses text", &[("\u{202e}gpj", "[1,9]")], "gpj"),
         eights("a name of two lines", &[("a\\nerror: b", "[1,9]")], r"a\nerror: b"),
+        eights(
+            "a name of characters that hide",
+            &[("\u{61c}\u{ad}\u{2029}\u{e0041}", "[1,9]")],
+            r"\u{61c}\u{ad}\u{2029}\u{e0041}",
+        ),
+        eights(
+            "a name of 1 MB that escapes",
+            &[(&DELETE.repeat(1 << 20), "[1,9]")],
+            r#"\u{7f}" leaves a hole"#,
+        ),
+        eights(
+            "a name of 1 MB and a byte",
+            &[(&"n".repeat((1 << 20) + 1), "[0,8]")],
+            "a text of 1048577 bytes, expected at most 1048576",
+        ),
+        large(
+            "a name of 90 MB that escapes",
+            FILE,
+            90_000_000,
+            || of_name(&DELETE.repeat(90_000_000)),
+            "a text of 90000000 bytes, expected at most 1048576",
+        ),
+        large(
+            "a dtype of 90 MB that escapes",
+            FILE,
+            90_000_000,
+            || {
+                let text = DELETE.repeat(90_000_000);
+                let text =
+                    format!(r#"{{"a":{{"dtype":"{text}","shape":[],"data_offsets":[0,16]}}}}"#);
+                safetensors_bytes(&text, &[0; 16])
+            },
+            "a text of 90000000 bytes",
+        ),
+        large(
+            "a key of metadata twice, 90 MB that escape",
+            FILE,
+            90_000_000,
+            || {
+                let key = DELETE.repeat(45_000_000);
+                safetensors_bytes(&format!(r#"{{"__metadata__":{{"{key}":"","{key}":""}}}}"#), &[])
+            },
+            "a text of 45000000 bytes",
+        ),
+        large(
+            "90 names of 1 MB that escape, each of a wrong size",
+            FILE,
+            90_000_000,
+            || {
+                let name = DELETE.repeat(1_000_000 - 60);
+                let entry = |i| {
+                    format!(r#""{name}{i:02}":{{"dtype":"U8","shape":[9],"data_offsets":[0,8]}}"#)
+                };
+                let entries: Vec<String> = (0..90).map(entry).collect();
+                safetensors_bytes(&format!("{{{}}}", entries.join(",")), &[0; 8])
+            },
+            "takes 9 bytes, not 8",
+        ),
         eights("a name of 1 MB", &[(&long, "[1,9]")], "nnn"),
         header(
             "an unknown name of 1 MB for a dtype",

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
+use film_core::Short;
 use serde::Serialize;
 
 /// Emphasis for headings.
@@ -126,14 +127,9 @@ fn talk(line: &str) {
 /// A message that steers no terminal and fills none: a name in it may be of any length.
 fn sentence(message: impl Display) -> String {
     const MOST: usize = 2000;
-    let text = escape(&message.to_string());
-    let count = text.chars().count();
-    if count <= MOST {
-        return text;
-    }
-    let start: String = text.chars().take(MOST / 2).collect();
-    let end: String = text.chars().skip(count - MOST / 2).collect();
-    format!("{start} … {end}")
+    let shortened = |text: &str| Short::within(text, MOST).to_string();
+    // Once more, as escapes are longer than what they stand for.
+    shortened(&escape(&shortened(&message.to_string())))
 }
 
 /// The same, unless all that happened is that the reader of stdout went away.
@@ -158,10 +154,7 @@ pub(crate) fn escape(text: &str) -> String {
     }
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
-        // The second set reorders or hides text without being control characters.
-        if character.is_control()
-            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-        {
+        if character.is_control() || is_deceptive(character) {
             escaped.extend(character.escape_default());
         } else {
             escaped.push(character);
@@ -170,9 +163,28 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
+/// Whether a character breaks, reorders or hides text without being a control character.
+fn is_deceptive(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+/// A name out of a file as listings show it: of a very long one the start and the end, escaped.
+pub(crate) fn label(name: &str) -> String {
+    const MOST: usize = 1000;
+    escape(&Short::within(name, MOST).to_string())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{escape, sentence};
+    use super::{escape, label, sentence};
 
     #[test]
     fn control_characters_become_visible() {
@@ -181,10 +193,34 @@ mod tests {
     }
 
     #[test]
+    fn what_hides_or_turns_text_becomes_visible() {
+        for character in
+            "\u{ad}\u{61c}\u{200b}\u{2028}\u{2029}\u{2069}\u{feff}\u{e0001}\u{e0041}\u{e007f}"
+                .chars()
+        {
+            let escaped = escape(&format!("a{character}b"));
+            assert_eq!(escaped, format!("a{}b", character.escape_default()));
+            assert!(escaped.is_ascii(), "{escaped}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_shortened_before_they_are_escaped() {
+        assert_eq!(label("a\u{7f}"), "a\\u{7f}");
+        let label = label(&format!("a{}z", "\u{7f}".repeat(1 << 20)));
+        assert!(
+            label.starts_with("a\\u{7f}") && label.contains(" … ") && label.ends_with("\\u{7f}z")
+        );
+        assert!(label.len() < 6100, "{}", label.len());
+    }
+
+    #[test]
     fn long_messages_keep_their_ends() {
         assert_eq!(sentence("a: b"), "a: b");
         let long = sentence(format!("file: {}: expected 1", "γ".repeat(1 << 20)));
         assert!(long.starts_with("file: γ") && long.ends_with("γ: expected 1"), "{long}");
+        assert_eq!(long.chars().count(), 2003);
+        let long = sentence("\u{7f}".repeat(1 << 20));
         assert_eq!(long.chars().count(), 2003);
     }
 }

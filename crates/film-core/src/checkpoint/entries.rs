@@ -9,8 +9,10 @@ use serde::de::{
 };
 use serde_json::Value;
 
+use super::names;
 use super::problems::Problems;
 use crate::json::OfObject;
+use crate::short::short;
 
 /// What is no tensor's name.
 pub(super) const METADATA: &str = "__metadata__";
@@ -123,6 +125,11 @@ pub(super) struct RawHeader {
 
 /// Reads a header. One that is sound is read in one pass; of another every entry is tried by itself, unless it is large.
 pub(super) fn parse(json: &[u8]) -> RawHeader {
+    if let Some(problem) = names::too_long(json) {
+        let mut header = RawHeader::default();
+        header.problems.push(|| problem);
+        return header;
+    }
     let mut header = match serde_json::from_slice::<RawHeader>(json) {
         Ok(header) => header,
         Err(first) if json.len() > TAKEN_APART => {
@@ -162,16 +169,17 @@ fn one_by_one(entries: Vec<(String, Value)>) -> RawHeader {
     let mut header = RawHeader::default();
     let mut metadata = 0;
     for (name, value) in entries {
-        let problem = |error| format!("entry {name:?}: {error}");
+        let problem = |error| format!("entry {:?}: {error}", short(&name));
         match value {
             Value::Object(pairs) if name == METADATA => {
                 metadata += 1;
                 for (key, value) in pairs {
                     match value {
                         Value::String(text) => header.metadata.push((key, text)),
-                        other => header
-                            .problems
-                            .push(|| problem(format!("{key:?}: expected a string, found {other}"))),
+                        other => header.problems.push(|| {
+                            let key = short(&key);
+                            problem(format!("{key:?}: expected a string, found {other}"))
+                        }),
                     }
                 }
             }
@@ -205,7 +213,8 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut header = RawHeader::default();
                 let mut has_metadata = false;
                 while let Some(name) = map.next_key::<String>()? {
-                    let in_entry = |error| A::Error::custom(format!("entry {name:?}: {error}"));
+                    let in_entry =
+                        |error| A::Error::custom(format!("entry {:?}: {error}", short(&name)));
                     if name == METADATA {
                         if std::mem::replace(&mut has_metadata, true) {
                             return Err(A::Error::custom(format!(
@@ -214,9 +223,10 @@ impl<'de> Deserialize<'de> for RawHeader {
                         }
                         let pairs: Pairs<String> = map.next_value().map_err(in_entry)?;
                         for key in pairs.repeated() {
+                            let key = short(key);
                             header
                                 .problems
-                                .push(|| format!("entry {name:?}: {key:?} stands twice"));
+                                .push(|| format!("entry {METADATA:?}: {key:?} stands twice"));
                         }
                         header.metadata = pairs.0;
                     } else {

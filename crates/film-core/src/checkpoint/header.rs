@@ -6,9 +6,11 @@
 use safetensors::Dtype;
 
 use super::entries::{self, RawTensor};
+use super::pickle;
 use super::problems::Problems;
 use super::read::{Source, zeroed};
 use crate::error::{Error, Result};
+use crate::short::short;
 
 /// What the format allows.
 pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -90,7 +92,7 @@ fn twice(name: &str, (start, end): (u64, u64), (other, other_end): (u64, u64)) -
         true => format!("both times at {start} to {end}"),
         false => format!("at {start} to {end} and at {other} to {other_end}"),
     };
-    format!("tensor {name:?} stands twice, {place}")
+    format!("tensor {:?} stands twice, {place}", short(name))
 }
 
 /// The header's JSON, as it stands in the file.
@@ -147,7 +149,10 @@ fn disguise(source: &Source) -> Result<Option<&'static str>> {
         Some("a NumPy array (.npy)")
     } else if is(b"pk\x03\x04") && text.windows(4).any(|window| window == b".npy") {
         Some("an archive of NumPy arrays (.npz)")
-    } else if is(b"pk\x03\x04") || is(b"\x80\x02") || is(b"\x80\x03") || is(b"\x80\x04") {
+    } else if is(b"pk\x03\x04")
+        || matches!(start, [0x80, 2..=5, ..])
+        || start.starts_with(pickle::MAGIC_LINE)
+    {
         Some("a PyTorch pickle: `film-tools convert` makes safetensors of it")
     } else if is(b"{") {
         Some("JSON text")
@@ -172,9 +177,9 @@ fn layout(problems: &mut Problems, mut spans: Vec<Span>, whole: bool, data: u64,
     let mut end = data;
     for Span { name, start, end: own } in spans {
         if start < end {
-            problems.push(|| format!("tensor {name:?} overlaps the tensor before it"));
+            problems.push(|| format!("tensor {:?} overlaps the tensor before it", short(name)));
         } else if start > end && whole {
-            problems.push(|| format!("tensor {name:?} leaves a hole before it"));
+            problems.push(|| format!("tensor {:?} leaves a hole before it", short(name)));
         }
         end = end.max(own);
     }
@@ -202,10 +207,11 @@ impl RawTensor {
         data: u64,
         file: usize,
     ) -> std::result::Result<TensorInfo, String> {
-        let says = |problem: String| format!("tensor {name:?}: {problem}");
+        let says = |problem: String| format!("tensor {:?}: {problem}", short(&name));
         let span = self.span(data);
         let shape = &self.shape;
-        let dtype = self.dtype.0.map_err(|dtype| says(format!("unknown dtype {dtype:?}")))?;
+        let dtype =
+            self.dtype.0.map_err(|dtype| says(format!("unknown dtype {:?}", short(&dtype))))?;
         let bits = shape
             .iter()
             .try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size))

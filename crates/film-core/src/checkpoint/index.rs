@@ -7,10 +7,12 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::locate::Report;
-use super::problems::Problems;
+use super::names;
+use super::problems::{LINE, Problems};
 use super::read::Source;
 use crate::error::{Error, Result};
 use crate::json::OfObject;
+use crate::short::{Short, short};
 
 /// As large as a header may be.
 const MAX_BYTES: u64 = 100_000_000;
@@ -33,11 +35,16 @@ impl Index {
     /// Reads the index at `path`, whose shards are in `directory`.
     pub(super) fn read(path: &Path, directory: &Path, report: &mut Report) -> Result<Self> {
         let json = Source::open(path)?.read_at_most(MAX_BYTES)?;
+        let says = |problem: String| Error::Format(problem).in_file(path);
+        let invalid =
+            |problem: String| says(format!("not a valid index: {}", Short::within(&problem, LINE)));
+        if let Some(problem) = names::too_long(&json) {
+            return Err(invalid(problem));
+        }
         let raw: std::result::Result<OfObject<RawIndex>, _> = serde_json::from_slice(&json);
         drop(json);
-        let says = |problem: String| Error::Format(problem).in_file(path);
         let OfObject(RawIndex { weight_map, metadata }) =
-            raw.map_err(|error| says(format!("not a valid index: {error}")))?;
+            raw.map_err(|error| invalid(error.to_string()))?;
         let WeightMap { shards, mut tensors, problems } = weight_map;
         // Shards were numbered as they were met; their order is by name.
         let mut number = vec![0; shards.len()];
@@ -45,7 +52,7 @@ impl Index {
         tensors.iter_mut().for_each(|(_, shard)| *shard = number[*shard as usize]);
         tensors.sort_unstable();
         for same in tensors.chunk_by(|(a, _), (b, _)| a == b).filter(|same| same.len() > 1) {
-            report(says(format!("weight_map: {:?} stands twice", same[0].0)))?;
+            report(says(format!("weight_map: {:?} stands twice", short(&same[0].0))))?;
         }
         for problem in problems.lines() {
             report(says(format!("weight_map: {problem}")))?;
@@ -82,8 +89,10 @@ impl Index {
             let mut named =
                 tensors[first..].iter().map(&of).take_while(|(found, _)| **found == **name);
             if !named.any(|(_, number)| files[number] == file) && read.contains(file.as_path()) {
-                problems
-                    .push(|| format!("weight_map: tensor {name:?} is not in {}", file.display()));
+                problems.push(|| {
+                    let name = short(name);
+                    format!("weight_map: tensor {name:?} is not in {}", file.display())
+                });
             }
         }
         let mut lines = problems.lines().into_iter();
@@ -131,7 +140,8 @@ impl<'de> Deserialize<'de> for WeightMap {
                         Entry::File(file) if stays_inside(&file) => file,
                         wrong => {
                             let expected = "expected a file in the same directory";
-                            let text = || format!("{tensor:?}: {expected}, found {wrong}");
+                            let text =
+                                || format!("{:?}: {expected}, found {wrong}", short(&tensor));
                             weights.problems.push(text);
                             continue;
                         }
@@ -162,7 +172,7 @@ enum Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::File(file) => write!(f, "{file:?}"),
+            Self::File(file) => write!(f, "{:?}", short(file)),
             Self::Other(words) => f.write_str(words),
         }
     }

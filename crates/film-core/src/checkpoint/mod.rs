@@ -24,6 +24,7 @@ mod hash;
 mod header;
 mod index;
 mod locate;
+mod names;
 mod parallel;
 mod pickle;
 mod problems;
@@ -41,6 +42,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::json;
+use crate::short::short;
 use locate::{Located, Report};
 use read::Source;
 
@@ -147,7 +149,7 @@ impl Checkpoint {
             // A header in which a name stands twice has said so.
             if shards[0] != shards[1] {
                 let shards = shards.map(|file| files[file].path().display());
-                let name = &pair[0].name;
+                let name = short(&pair[0].name);
                 let text = format!("{name}: stands in both {} and {}", shards[0], shards[1]);
                 report(Error::Format(text).in_file(path))?;
             }

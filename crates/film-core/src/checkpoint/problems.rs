@@ -1,7 +1,11 @@
 //! What is wrong with a file, as far as anybody wants to read it.
 
+use crate::short::Short;
+
 /// Problems of a file that are told of one by one.
 const MOST: usize = 1000;
+/// Characters of one of them.
+pub(super) const LINE: usize = 1000;
 
 /// Problems, in the order in which they are met; of very many only the first are kept, and the number of the others.
 #[derive(Debug, Default)]
@@ -13,7 +17,7 @@ pub(super) struct Problems {
 impl Problems {
     pub(super) fn push(&mut self, problem: impl FnOnce() -> String) {
         if self.told.len() < MOST {
-            self.told.push(problem());
+            self.told.push(Short::within(&problem(), LINE).to_string());
         } else {
             self.more += 1;
         }

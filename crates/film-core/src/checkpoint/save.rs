@@ -10,9 +10,11 @@ use serde::Serialize;
 use super::entries::METADATA;
 use super::header::MAX_HEADER_BYTES;
 use super::locate::CONFIG;
+use super::names::MAX_NAME;
 use super::shards::Entry;
 use super::writer::CheckpointWriter;
 use crate::error::{Error, Result};
+use crate::short::short;
 
 /// The header of a safetensors file to be, and where each tensor's bytes go.
 ///
@@ -51,10 +53,15 @@ impl Layout {
                 let expected = "a name that the format does not reserve";
                 return Err(Error::tensor(&name, expected, format!("{name:?}")));
             }
+            if name.len() > MAX_NAME {
+                let expected = format!("a name of at most {MAX_NAME} bytes");
+                let bytes = name.len().to_string();
+                return Err(Error::tensor(short(&name).to_string(), expected, bytes));
+            }
             let start = end;
             end = start.checked_add(stored_bytes(&name, dtype, &shape)?).ok_or_else(|| {
                 let detail = format!("shape {shape:?} of {dtype}");
-                Error::Overflow { what: format!("{name}: the end"), detail }
+                Error::Overflow { what: format!("{}: the end", short(&name)), detail }
             })?;
             let entry = serde_json::json!({"dtype": dtype.to_string(), "shape": shape, "data_offsets": [start, end]});
             let place = Place { dtype, offset: start, bytes: end - start };
@@ -105,7 +112,7 @@ pub(super) fn stored_bytes(name: &str, dtype: Dtype, shape: &[usize]) -> Result<
         shape.iter().try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size as u64));
     bits.map(|bits| bits / 8).ok_or_else(|| {
         let detail = format!("shape {shape:?} of {dtype}");
-        Error::Overflow { what: format!("{name}: the size"), detail }
+        Error::Overflow { what: format!("{}: the size", short(name)), detail }
     })
 }
 
@@ -243,5 +250,16 @@ mod tests {
         );
         assert_eq!(layout.place("b").unwrap().0, layout.header().len() as u64 + 24);
         assert!(Layout::new([tensor("a", Dtype::F32), tensor("a", Dtype::F16)]).is_err());
+    }
+
+    #[test]
+    fn names_are_no_longer_than_what_is_read() {
+        let layout = |bytes| Layout::new([("n".repeat(bytes), Dtype::F32, vec![2])]);
+        assert!(layout(MAX_NAME).is_ok());
+        let text = layout(MAX_NAME + 1).unwrap_err().to_string();
+        assert!(
+            text.ends_with("n: expected a name of at most 1048576 bytes, found 1048577"),
+            "{text}"
+        );
     }
 }

@@ -9,6 +9,7 @@ use super::locate::{INDEX, Located, WEIGHTS};
 use super::{Checkpoint, CheckpointFile, TensorInfo, header};
 use crate::error::{Error, Result};
 use crate::json::Object;
+use crate::short::short;
 
 /// What of a checkpoint can be read, and everything that is wrong with it.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ fn check_form(file: &CheckpointFile, tensors: Vec<&TensorInfo>, says: &mut dyn F
         let size = (tensor.dtype.bitsize() / 8).max(1) as u64;
         if !tensor.offset.is_multiple_of(size) {
             let TensorInfo { name, dtype, offset, .. } = tensor;
+            let name = short(name);
             says(format!(
                 "tensor {name:?} of {dtype} begins at {offset}, not at a multiple of {size}"
             ));
@@ -119,7 +121,7 @@ fn check_index(
 ) {
     for tensor in &checkpoint.tensors {
         if !index.names(&tensor.name) {
-            let (file, name) = (checkpoint.file_of(tensor).path(), &tensor.name);
+            let (file, name) = (checkpoint.file_of(tensor).path(), short(&tensor.name));
             problems.says(file, format!("the index does not name tensor {name:?}"));
         }
     }

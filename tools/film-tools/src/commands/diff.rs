@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{SCHEMA_VERSION, Status, open, plural};
 use crate::args::Diff;
 use crate::output::{Align, Table, number, significant, wrap};
-use crate::printer::{self, BOLD, escape};
+use crate::printer::{self, BOLD, escape, label};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -180,7 +180,7 @@ fn print(args: &Diff, comparison: &Comparison) -> Result<()> {
 
 /// A name on as many lines as it takes.
 fn name(out: &mut impl Write, name: &str) -> Result<()> {
-    for line in wrap(&escape(name), printer::columns()) {
+    for line in wrap(&label(name), printer::columns()) {
         writeln!(out, "{line}")?;
     }
     Ok(())

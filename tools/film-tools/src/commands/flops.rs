@@ -211,7 +211,7 @@ fn print(report: &Report, sizes: &[(&str, usize)], boundaries: Option<&[Boundary
     let mut out = printer::stdout();
     if let Some(prefix) = report.prefix {
         let name = if prefix.is_empty() { "(root)" } else { prefix };
-        for line in wrap(&printer::escape(name), printer::columns()) {
+        for line in wrap(&printer::label(name), printer::columns()) {
             writeln!(out, "{BOLD}{line}{BOLD:#}")?;
         }
     }

@@ -31,7 +31,7 @@ use crate::args::{Command, Rows, Sizes, Tensors};
 use crate::hub;
 use crate::input::Input;
 use crate::output::{Target, number, significant, wrap};
-use crate::printer::{self, BOLD, escape};
+use crate::printer::{self, BOLD, label};
 
 /// The version of everything that `--json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -153,7 +153,7 @@ impl Tensors {
 /// The heading of a report: the prefix, or the checkpoint's path at its root.
 fn title(out: &mut impl Write, prefix: &str, checkpoint: &str) -> Result<()> {
     let name = if prefix.is_empty() { checkpoint } else { prefix };
-    for line in wrap(&escape(name), printer::columns()) {
+    for line in wrap(&label(name), printer::columns()) {
         writeln!(out, "{BOLD}{line}{BOLD:#}")?;
     }
     Ok(())

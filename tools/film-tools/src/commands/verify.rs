@@ -3,16 +3,16 @@
 use std::io::Write;
 
 use anyhow::Result;
-use film_core::Error;
 use film_core::checkpoint::{Checkpoint, TensorInfo, Values, Verified, join, verify};
 use film_core::health::{Finding, Health, Part, Thresholds, Weights};
+use film_core::{Error, short};
 use serde::Serialize;
 
 use super::{SCHEMA_VERSION, Status, plural};
 use crate::args::Verify;
 use crate::hub;
 use crate::output::number;
-use crate::printer::{self, escape};
+use crate::printer::{self, escape, label};
 
 #[derive(Serialize)]
 struct Report {
@@ -75,7 +75,8 @@ pub(crate) fn run(args: &Verify) -> Result<Status> {
 
 /// The tensors with values that no weight should have.
 fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
-    let counts = checkpoint.count_values(tensors);
+    /// As many at once as are counted without much memory, where there are a million.
+    const GROUP: usize = 1 << 16;
     let problem = |(tensor, values): (&&TensorInfo, Result<Values, Error>)| {
         let file = checkpoint.file_of(tensor).path();
         let values = match values {
@@ -92,11 +93,18 @@ fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
             .filter(|(count, _)| *count > 0)
             .map(|(count, kind)| format!("{} {kind}", number(*count)))
             .collect();
-        let (name, all) = (&tensor.name, number(tensor.count() as u64));
+        if found.is_empty() {
+            return None;
+        }
+        let (name, all) = (short(&tensor.name), number(tensor.count() as u64));
         let text = format!("tensor {name:?}: {} of {all} values", found.join(" and "));
-        (!found.is_empty()).then(|| Error::Format(text).in_file(file))
+        Some(Error::Format(text).in_file(file))
     };
-    tensors.iter().zip(counts).filter_map(problem).collect()
+    let groups = tensors.chunks(GROUP);
+    groups
+        .flat_map(|group| group.iter().zip(checkpoint.count_values(group)))
+        .filter_map(problem)
+        .collect()
 }
 
 /// What the weights of each generator tell, and what of it is cause for concern.
@@ -124,7 +132,7 @@ fn weights(
             // Each tensor has told of its NaN already.
             let new =
                 findings.iter().filter(|finding| !matches!(finding, Finding::NonFinite { .. }));
-            let name = found.name();
+            let name = short(found.name());
             problems.extend(
                 new.map(|finding| Error::Format(format!("{name}: {finding}")).in_file(file)),
             );
@@ -158,7 +166,7 @@ fn print(report: &Report) -> Result<()> {
         measured.for_each(|line| printer::say(format!("  {line}")));
     }
     for Line { path, problem } in &report.findings {
-        writeln!(out, "{}: {}", escape(path), escape(problem))?;
+        writeln!(out, "{}: {}", label(path), label(problem))?;
     }
     Ok(out.flush()?)
 }

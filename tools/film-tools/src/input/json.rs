@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{Device, Tensor};
+use film_core::short;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 /// The numbers of a JSON document, in row-major order, as float64 on disk.
@@ -113,6 +114,11 @@ impl<'de> Visitor<'de> for Level<'_> {
 
     fn visit_i64<E: Error>(self, value: i64) -> std::result::Result<(), E> {
         self.visit_f64(value as f64)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> std::result::Result<(), E> {
+        let expected = "expected an array of arrays of numbers";
+        Err(E::custom(format!("invalid type: string {:?}, {expected}", short(text))))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> std::result::Result<(), A::Error> {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use film_core::Error;
 use film_core::checkpoint::{Checkpoint, TensorInfo};
 use film_core::init::Stream;
+use film_core::{Error, short};
 
 /// A tensor that is read by ranges of its elements.
 #[derive(Debug)]
@@ -128,8 +128,8 @@ fn split(text: &str) -> (PathBuf, Option<&str>) {
 
 fn choose<'a>(checkpoint: &'a Checkpoint, tensor: Option<&str>) -> Result<&'a TensorInfo, Error> {
     let names = || {
-        let names: Vec<&str> =
-            checkpoint.tensors().iter().take(6).map(|tensor| tensor.name.as_str()).collect();
+        let name = |tensor: &TensorInfo| short(&tensor.name).to_string();
+        let names: Vec<String> = checkpoint.tensors().iter().take(6).map(name).collect();
         let more = checkpoint.tensors().len() - names.len();
         names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
     };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
+use film_core::short;
 
 /// NumPy's own headers are a few hundred bytes long.
 const MAX_HEADER: usize = 1 << 16;
@@ -46,7 +47,7 @@ impl Array {
         let Header { descr, fortran_order, shape } = header;
         let Some((dtype, big_endian)) = number_type(&descr) else {
             let expected = "expected floating-point or integer numbers";
-            bail!("{}: {expected}, found dtype {descr}", path.display());
+            bail!("{}: {expected}, found dtype {}", path.display(), short(&descr));
         };
         let bytes = shape
             .iter()
@@ -118,7 +119,7 @@ fn read_header(file: &mut impl Read) -> Result<Header> {
     let mut text = vec![0; length];
     file.read_exact(&mut text).context("it is too short")?;
     let text = String::from_utf8(text).context("its header is no text")?;
-    parse(text.trim()).with_context(|| format!("its header is {:?}", text.trim()))
+    parse(text.trim()).with_context(|| format!("its header is {:?}", short(text.trim())))
 }
 
 /// The entries of a Python dictionary as NumPy writes it: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use film_picture::text::{fit, width};
 
-use crate::printer::{BOLD, escape, terminal_columns};
+use crate::printer::{BOLD, label, terminal_columns};
 
 /// On which side of its column a cell stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl<const N: usize> Table<N> {
     }
 
     pub(crate) fn row(&mut self, cells: [String; N]) {
-        self.rows.push(Some(cells.map(|cell| escape(&cell))));
+        self.rows.push(Some(cells.map(|cell| label(&cell))));
     }
 
     pub(crate) fn rule(&mut self) {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::parallel::{self, BLOCK};
 use super::{Checkpoint, Digest, TensorInfo, blocks, strip_prefix};
 use crate::error::{Error, Result};
+use crate::short::short;
 use decode::Kind;
 use tally::Tally;
 
@@ -169,11 +170,12 @@ impl<'a> Side<'a> {
         let mut names = BTreeMap::new();
         let mut stripped = false;
         for tensor in self.checkpoint.tensors() {
-            let short = self.strip_prefix.and_then(|prefix| strip_prefix(&tensor.name, prefix));
-            stripped |= short.is_some();
-            let name = short.unwrap_or(&tensor.name);
+            let bare = self.strip_prefix.and_then(|prefix| strip_prefix(&tensor.name, prefix));
+            stripped |= bare.is_some();
+            let name = bare.unwrap_or(&tensor.name);
             if let Some(other) = names.insert(name.to_string(), tensor) {
-                let text = format!("{} and {} would both be {name}", other.name, tensor.name);
+                let [a, b, both] = [&other.name, &tensor.name, name].map(|name| short(name));
+                let text = format!("{a} and {b} would both be {both}");
                 return Err(Error::Selection(text).in_file(self.checkpoint.path()));
             }
         }

@@ -7,6 +7,7 @@ use super::settings::KernelSettings;
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::error::{Error, Result};
 use crate::mask::{ExponentialMaskConfig, GaussianMaskConfig, MaskConfig};
+use crate::short::short;
 use crate::siren::{Omega, SirenConfig};
 
 /// A SIREN kernel's place, sizes and parts. What shapes cannot tell is in [`KernelSettings`].
@@ -284,7 +285,7 @@ impl FoundKernel {
             }
             mask => return Ok(mask.as_ref().map(|mask| mask.config(settings, l_cache))),
         };
-        Err(Error::config("mask", expected, format!("{name:?}")))
+        Err(Error::config("mask", expected, format!("{:?}", short(name))))
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use super::Checkpoint;
 use crate::error::{Error, Result};
 use crate::json::Object;
+use crate::short::short;
 use conv::conv;
 use encoder::encoder;
 use generator::{NAMES, generator};
@@ -258,14 +259,14 @@ fn select<'a, T>(
     if !chosen.is_empty() {
         return Ok(chosen);
     }
-    let short = noun.split(" (").next().unwrap_or(noun);
+    let brief = noun.split(" (").next().unwrap_or(noun);
     let place = wanted.filter(|wanted| !wanted.is_empty());
     Err(Error::Selection(match (nearest(misses, wanted), found, misses, place) {
-        (Some(miss), _, _, Some(place)) => format!("holds no {short} at {place}: {}", miss.why),
-        (Some(miss), ..) | (None, [], [miss, ..], _) => format!("holds no {short}: {}", miss.why),
+        (Some(miss), _, _, Some(place)) => format!("holds no {brief} at {place}: {}", miss.why),
+        (Some(miss), ..) | (None, [], [miss, ..], _) => format!("holds no {brief}: {}", miss.why),
         (None, [], [], _) => format!("holds no {noun}"),
         (None, found, ..) => format!(
-            "no {short} at {}; there are {}",
+            "no {brief} at {}; there are {}",
             place.unwrap_or_default(),
             list(found.iter().map(prefix))
         ),
@@ -307,6 +308,8 @@ fn list<'a>(prefixes: impl Iterator<Item = &'a String>) -> String {
     let name = |prefix: &'a String| if prefix.is_empty() { "(root)" } else { prefix.as_str() };
     let names: Vec<&str> = prefixes.map(name).collect();
     let more = names.len().saturating_sub(6);
-    let shown = names[..names.len() - more].join(", ");
+    let shown: Vec<String> =
+        names[..names.len() - more].iter().map(|name| short(name).to_string()).collect();
+    let shown = shown.join(", ");
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }

@@ -10,6 +10,7 @@ use zip::{CompressionMethod, ZipArchive};
 use super::Region;
 use crate::checkpoint::read::Source;
 use crate::error::{Error, Result};
+use crate::short::short;
 
 /// The records of one archive, without the folder that they all stand in.
 #[derive(Debug)]
@@ -54,12 +55,13 @@ impl Archive {
         for (name, plain, inside, region) in named {
             let Some(name) = name.strip_prefix(&root) else { continue };
             if !plain {
+                let name = short(name);
                 let text =
                     format!("record {name:?} is compressed or encrypted; PyTorch's are neither");
                 return Err(Error::Format(text));
             }
             if !inside {
-                let text = format!("record {name:?} reaches beyond the end of the file");
+                let text = format!("record {:?} reaches beyond the end of the file", short(name));
                 return Err(Error::Format(text));
             }
             records.insert(name.to_string(), region);

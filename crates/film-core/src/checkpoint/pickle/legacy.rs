@@ -6,14 +6,19 @@
 //!
 //! Counts and elements are little-endian on every machine.
 
+use std::borrow::Cow;
+
 use super::stream::Stream;
 use super::value::{Id, Value, Values};
 use super::{Region, machine};
 use crate::checkpoint::read::Source;
 use crate::error::{Error, Result};
+use crate::short::short;
 
 /// The first pickle is this number: 0x1950a86a20f9469cfc6c.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The same as protocols 0 and 1 write it, with which the file begins.
+pub(in crate::checkpoint) const MAGIC_LINE: &[u8] = b"L119547037146038801333356L\n";
 const PROTOCOL: i64 = 1001;
 
 /// The object, and where the storages are, in the order of `values.storages()`.
@@ -46,7 +51,9 @@ fn begins_with_magic(stream: &mut Stream, values: &mut Values) -> Result<bool> {
     let mut first = Stream::new(stream.source(), 0, stream.source().bytes.min(32));
     let Ok(magic) = machine::load(&mut first, values, false) else { return Ok(false) };
     *stream = Stream::new(stream.source(), first.position(), stream.source().bytes);
-    Ok(matches!(values.get(magic), Value::Long(bytes) if **bytes == MAGIC))
+    let is_magic =
+        |bytes: &[u8]| bytes == MAGIC || MAGIC_LINE[1..].strip_suffix(b"L\n") == Some(bytes);
+    Ok(matches!(values.get(magic), Value::Long(bytes) if is_magic(bytes)))
 }
 
 /// Where each storage is, in the order that `keys` says.
@@ -62,12 +69,15 @@ fn storages(
     };
     let mut regions = vec![None; values.storages().len()];
     for &key in keys {
-        let name = values.text(key).map(str::to_string);
-        let name = name.unwrap_or_else(|| values.describe(key));
+        let name = values.text(key).map_or_else(|| values.describe(key).into(), Cow::from);
         let Some(storage) = values.storage_of(&name) else {
-            return Err(says(format!("nothing in the pickle says what {name:?} consists of")));
+            return Err(says(format!(
+                "nothing in the pickle says what {:?} consists of",
+                short(&name)
+            )));
         };
-        let cut_off = |found: u64| says(format!("{name:?} is cut off: {found} bytes are left"));
+        let cut_off =
+            |found: u64| says(format!("{:?} is cut off: {found} bytes are left", short(&name)));
         let left = source.bytes - position;
         let mut count = [0; 8];
         if left < 8 {
@@ -77,7 +87,7 @@ fn storages(
         let bytes = u64::from_le_bytes(count).checked_mul(values.storages()[storage].element_bytes);
         let bytes = bytes.filter(|&bytes| bytes <= left - 8).ok_or_else(|| cut_off(left - 8))?;
         if regions[storage].replace(Region { offset: position + 8, bytes }).is_some() {
-            return Err(says(format!("{name:?} stands there twice")));
+            return Err(says(format!("{:?} stands there twice", short(&name))));
         }
         position += 8 + bytes;
     }

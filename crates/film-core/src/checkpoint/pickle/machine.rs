@@ -11,6 +11,7 @@ use super::call;
 use super::stream::Stream;
 use super::value::{Id, Value, Values, members};
 use crate::error::{Error, Result};
+use crate::short::short;
 
 /// The memory for one more value in the memo: a number, an id and a byte, a seventh of room, half of all while it grows.
 const MEMO: usize = 32;
@@ -165,9 +166,9 @@ impl Machine<'_, '_> {
                 let storage = call::storage(self.values, id)?;
                 self.put(storage)
             }
-            b'P' => {
-                Err(self.stream.fault("a persistent id that is text, which PyTorch writes none of"))
-            }
+            b'P' => Err(self.stream.fault(
+                "a persistent id that is text, as protocol 0 has it, which PyTorch does not read either",
+            )),
             0x82..=0x84 => Err(self.stream.fault("a name from a registry of extensions")),
             0x97 | 0x98 => Err(self.stream.fault("a buffer that is not in the file")),
             other => Err(self.stream.fault(format!("unknown opcode 0x{other:02x}"))),
@@ -258,7 +259,7 @@ impl Machine<'_, '_> {
         };
         match value {
             Some(value) => self.push(value),
-            None => Err(self.stream.fault(format!("expected a number, found {text:?}"))),
+            None => Err(self.stream.fault(format!("expected a number, found {:?}", short(text)))),
         }
     }
 

@@ -31,6 +31,7 @@ use safetensors::Dtype;
 
 use self::archive::Archive;
 use self::gather::View;
+pub(super) use self::legacy::MAGIC_LINE;
 use self::state_dict::StateDict;
 use self::stream::Stream;
 use self::value::{TensorRef, Values, block};
@@ -38,6 +39,7 @@ use super::header;
 use super::locate::{self, PICKLES};
 use super::read::{Source, zeroed};
 use crate::error::{Error, Result};
+use crate::short::short;
 
 /// Tensors may take this many times the file's bytes in all, by sharing and repeating elements, …
 const MAX_EXPANSION: u64 = 64;
@@ -246,7 +248,7 @@ impl PickleCheckpoint {
 }
 
 fn stands_twice(name: &str) -> Error {
-    Error::Format(format!("tensor {name:?} stands twice"))
+    Error::Format(format!("tensor {:?} stands twice", short(name)))
 }
 
 /// The forms that pickles come in.
@@ -269,6 +271,7 @@ fn form(source: &Source) -> Result<Option<Form>> {
     Ok(match start {
         [b'P', b'K', 3, 4, ..] if !is_npz => Some(Form::Zip),
         [0x80, 0..=5, ..] => Some(Form::Legacy),
+        [..] if start.starts_with(MAGIC_LINE) => Some(Form::Legacy),
         [..] if start.get(257..262) == Some(b"ustar") => Some(Form::Tar),
         _ => None,
     })

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use super::value::{Id, TensorRef, Value, Values};
 use super::{Skipped, stands_twice};
+use crate::checkpoint::names::MAX_NAME;
 use crate::error::{Error, Result};
+use crate::short::{Short, short};
 
 /// Dicts further from the root than this are not looked into.
 const MAX_DEPTH: usize = 64;
@@ -14,7 +16,7 @@ const MAX_STEP: usize = 1000;
 const NAME: usize = 80;
 /// At most this many entries beside the weights are listed one by one, …
 const MAX_SKIPPED: usize = 1000;
-/// … with at most this many characters of each key.
+/// … with at most about this many characters of each key.
 const MAX_KEY: usize = 100;
 /// Entries of a state dict that may be dicts and hold no weights: what a module's `get_extra_state` gave.
 const EXTRA_STATE: &str = "_extra_state";
@@ -110,11 +112,16 @@ impl StateDict {
     /// Its tensors, by their names and in the file's order.
     ///
     /// # Errors
-    /// If one of them cannot be stored, or two have the same name.
+    /// If one of them cannot be stored, a name is too long, or two are the same.
     pub(super) fn tensors<'a>(&self, values: &'a Values) -> Result<Vec<(&'a str, &'a TensorRef)>> {
         values.afford(pairs(values, self.dict).len() * NAME)?;
         let (mut tensors, mut names) = (Vec::new(), HashSet::new());
         for (name, id) in self.weights(values) {
+            if name.len() > MAX_NAME {
+                let expected = format!("a name of at most {MAX_NAME} bytes");
+                let bytes = name.len().to_string();
+                return Err(Error::tensor(short(name).to_string(), expected, bytes));
+            }
             // Found before anything is made of the name: it may be long, and stand there a million times.
             if !names.insert(name) {
                 return Err(stands_twice(name));
@@ -156,11 +163,11 @@ impl StateDict {
                     more.tensors += below;
                     continue;
                 }
-                let key = text.map_or_else(|| values.describe(key), short);
+                let key = text.map_or_else(|| values.describe(key), brief);
                 let path = format!("{path}{key}");
                 skipped.push(Skipped { path, what: values.describe(value), tensors: below });
             }
-            path = next.map(|next| format!("{path}{}.", short(next))).unwrap_or_default();
+            path = next.map(|next| format!("{path}{}.", brief(next))).unwrap_or_default();
         }
         if unlisted > 0 {
             let (path, what) = ("…".into(), format!("{unlisted} more entries"));
@@ -175,12 +182,9 @@ impl StateDict {
     }
 }
 
-/// A key that may be of any length, cut to one that can be printed.
-fn short(key: &str) -> String {
-    match key.char_indices().nth(MAX_KEY) {
-        Some((end, _)) => format!("{}…", &key[..end]),
-        None => key.into(),
-    }
+/// A key that may be of any length, in few characters.
+fn brief(key: &str) -> String {
+    Short::within(key, MAX_KEY).to_string()
 }
 
 /// All dicts that text keys lead to from the root, each once.

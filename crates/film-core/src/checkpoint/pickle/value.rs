@@ -290,7 +290,7 @@ impl Values {
             Value::Int(value) => value.to_string(),
             Value::Long(_) => "a large integer".into(),
             Value::Float(value) => value.to_string(),
-            Value::Text(text) if text.chars().count() <= 40 => format!("{text:?}"),
+            Value::Text(text) if text.chars().nth(40).is_none() => format!("{text:?}"),
             Value::Text(text) => format!("text of {} bytes", text.len()),
             Value::Bytes(bytes) => format!("{bytes} bytes"),
             Value::Tuple(items) => format!("a tuple of {}", items.len()),

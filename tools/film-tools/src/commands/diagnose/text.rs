@@ -8,7 +8,7 @@ use film_core::statistics::Summary;
 
 use super::report::{Part, Report, brief, percent};
 use crate::output::{Align, Table, fit, wrap};
-use crate::printer::{self, BOLD, DIM, escape};
+use crate::printer::{self, BOLD, DIM, escape, label};
 
 /// Generators whose layers are shown.
 const DETAILED: usize = 4;
@@ -33,7 +33,7 @@ pub(super) fn print(report: &Report) -> Result<()> {
         overview(report).print(&mut out)?;
         writeln!(out)?;
         if !report.tail.is_empty() {
-            let tail = format!(".{}", escape(&report.tail));
+            let tail = format!(".{}", label(&report.tail));
             writeln!(out, "{DIM}names go on with{DIM:#}")?;
             for line in wrap(&format!("  {tail}"), columns) {
                 writeln!(out, "{DIM}{line}{DIM:#}")?;
@@ -70,7 +70,7 @@ fn overview(report: &Report) -> Table<9> {
         let overview = part.overview();
         let worst = |measure| brief(part.worst(measure));
         table.row([
-            fit(&escape(&part.name), NAME),
+            fit(&label(&part.name), NAME),
             brief(overview.gamma_mean),
             brief(overview.gamma_std),
             percent(part.worst(Measure::Negative)),
@@ -114,10 +114,10 @@ fn list(out: &mut impl Write, report: &Report, of: impl Fn(&Part) -> Vec<String>
             continue;
         }
         if report.generators.len() > 1 {
-            writeln!(out, "{}", fit(&escape(&part.name), columns))?;
+            writeln!(out, "{}", fit(&label(&part.name), columns))?;
         }
         for line in lines.iter().take(LINES) {
-            writeln!(out, "  {}", fit(&escape(line), columns - 2))?;
+            writeln!(out, "  {}", fit(&label(line), columns - 2))?;
         }
         if lines.len() > LINES {
             writeln!(out, "  {DIM}and {} more: --json has all{DIM:#}", lines.len() - LINES)?;
@@ -134,7 +134,7 @@ fn layers(out: &mut impl Write, report: &Report, columns: usize) -> Result<()> {
     let shown: Vec<&Part> = report.generators.iter().filter(remarkable).take(DETAILED).collect();
     for part in &shown {
         if report.generators.len() > 1 || part.name == part.prefix {
-            for line in wrap(&escape(&part.name), columns) {
+            for line in wrap(&label(&part.name), columns) {
                 writeln!(out, "{BOLD}{line}{BOLD:#}")?;
             }
         }

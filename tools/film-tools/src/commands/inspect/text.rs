@@ -10,7 +10,7 @@ use super::report::{Registers, dtypes, registers};
 use crate::args::Inspect;
 use crate::commands::plural;
 use crate::output::{Node, fit, number, size, tree, width, wrap};
-use crate::printer::{self, BOLD, DIM, escape};
+use crate::printer::{self, BOLD, DIM, escape, label};
 
 /// Adds up to a line: "27 tensors, 69,034 parameters, 270 KiB, F32".
 fn totals<'a>(tensors: impl Iterator<Item = &'a TensorInfo> + Clone) -> String {
@@ -43,7 +43,7 @@ pub(super) fn header(out: &mut impl Write, shown: &Shown) -> Result<()> {
         writeln!(
             out,
             "{}",
-            fit(&format!("metadata {}: {}", escape(key), escape(value)), printer::columns())
+            fit(&format!("metadata {}: {}", label(key), label(value)), printer::columns())
         )?;
     }
     if shown.tensors.len() < checkpoint.tensors().len() {
@@ -67,8 +67,8 @@ pub(super) fn flat(out: &mut impl Write, shown: &Shown) -> Result<()> {
             write!(out, "{hash}  ")?;
         }
         let (dtype, shape) = (leaf.tensor.dtype.to_string(), shape(leaf.tensor));
-        let name = escape(&leaf.tensor.name);
-        let name = room.map_or(name.clone(), |room| fit(&name, room));
+        let name = &leaf.tensor.name;
+        let name = room.map_or_else(|| escape(name), |room| fit(&label(name), room));
         writeln!(out, "{dtype:dtypes$}  {shape:shapes$}  {name}")?;
     }
     Ok(writeln!(out)?)
@@ -157,7 +157,7 @@ fn gather(
     };
     let hash = node.tensor.filter(|_| !cut).and_then(|leaf| leaf.hash);
     lines.push(Line {
-        name: format!("{}{}", "  ".repeat(depth.min(12)), escape(&node.name())),
+        name: format!("{}{}", "  ".repeat(depth.min(12)), label(&node.name())),
         group: node.tensor.is_none(),
         dtype,
         shape,
@@ -178,7 +178,7 @@ pub(super) fn generators(out: &mut impl Write, shown: &Shown) -> Result<()> {
     if shown.discovery.generators().is_empty()
         && let Some(miss) = shown.discovery.near_misses().first()
     {
-        writeln!(out, "  {DIM}closest: {}{DIM:#}", escape(&miss.why))?;
+        writeln!(out, "  {DIM}closest: {}{DIM:#}", label(&miss.why))?;
     }
     for found in &shown.generators {
         name(out, found.name())?;
@@ -202,7 +202,7 @@ pub(super) fn generators(out: &mut impl Write, shown: &Shown) -> Result<()> {
 pub(super) fn kernels(out: &mut impl Write, shown: &Shown) -> Result<()> {
     writeln!(out, "{BOLD}SIREN kernels: {}{BOLD:#}", shown.kernels.len())?;
     for miss in shown.misses.iter().take(4) {
-        writeln!(out, "  {DIM}broken: {}{DIM:#}", escape(&miss.why))?;
+        writeln!(out, "  {DIM}broken: {}{DIM:#}", label(&miss.why))?;
     }
     for found in &shown.kernels {
         name(out, found.name())?;
@@ -234,12 +234,12 @@ pub(super) fn kernels(out: &mut impl Write, shown: &Shown) -> Result<()> {
 
 /// A part's prefix, on as many lines as it takes.
 fn name(out: &mut impl Write, prefix: &str) -> Result<()> {
-    for line in wrap(&format!("  {}", escape(prefix)), printer::columns()) {
+    for line in wrap(&format!("  {}", label(prefix)), printer::columns()) {
         writeln!(out, "{line}")?;
     }
     Ok(())
 }
 
 fn or_root(prefix: &str) -> String {
-    if prefix.is_empty() { "(root)".into() } else { escape(prefix) }
+    if prefix.is_empty() { "(root)".into() } else { label(prefix) }
 }

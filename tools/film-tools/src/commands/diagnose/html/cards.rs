@@ -8,7 +8,7 @@ use super::super::pictures::Pictures;
 use super::super::report::{Part, Report, brief, percent};
 use super::histogram::{Axis, Which, chart};
 use super::{kernels, overview};
-use crate::printer::escape;
+use crate::printer::label;
 
 /// So many are unfolded all at once.
 const FEW: usize = 4;
@@ -33,11 +33,11 @@ pub(super) fn cards(report: &Report, pictures: &[Option<Pictures>]) -> Result<Ma
         cards.push(html! {
             details.card.generator #{ "g" (index) } open[parts.len() <= FEW || remarkable] {
                 summary {
-                    span.title { (escape(&part.name)) }
+                    span.title { (label(&part.name)) }
                     @if !part.findings.is_empty() { span.badge.concern { (counted(part.findings.len(), "finding")) } }
                     @if !part.stands_out.is_empty() { span.badge.apart { "stands out" } }
                 }
-                @if part.name != part.prefix { p.path { (escape(&part.prefix)) } }
+                @if part.name != part.prefix { p.path { (label(&part.prefix)) } }
                 p.note { (overview::sizes(part)) }
                 @match charts {
                     Some(charts) => (charts),

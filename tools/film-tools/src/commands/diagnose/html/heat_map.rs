@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::super::report::{Part, Report, brief, percent};
 use super::scale::Scale;
-use crate::printer::escape;
+use crate::printer::label;
 
 /// What a map shows of a generator's layer.
 type Value = dyn Fn(&Part, usize) -> Option<f64>;
@@ -96,7 +96,7 @@ impl Map {
                         tbody {
                             @for (index, part) in parts.iter().enumerate() {
                                 tr {
-                                    th scope="row" { a href={ "#g" (index) } { (escape(&part.name)) } }
+                                    th scope="row" { a href={ "#g" (index) } { (label(&part.name)) } }
                                     @for layer in 0..layers { (self.cell(part, layer, middle(layer))) }
                                 }
                             }
@@ -121,7 +121,7 @@ impl Map {
         let finding = self.measure.and_then(|measure| part.finding(layer, measure));
         let out = self.measure.is_some_and(|measure| part.stands_out_in(layer, measure));
         let class = value.map_or(String::new(), |value| self.scale.class(value));
-        let name = escape(&part.name);
+        let name = label(&part.name);
         let mut title = format!("{name}, layer {layer}: {} {}", self.title, self.text(value));
         if let Some(median) = median {
             title += &format!("; median of the generators {}", self.text(Some(median)));

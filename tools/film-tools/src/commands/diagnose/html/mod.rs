@@ -16,7 +16,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::pictures::Pictures;
 use super::report::Report;
-use crate::printer::escape;
+use crate::printer::{escape, label};
 
 /// Nothing is fetched, nothing is run.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
@@ -94,14 +94,14 @@ fn facts(report: &Report) -> Markup {
                     @else if apart.is_empty() { "none" }
                     @for (place, (index, part)) in apart.iter().take(4).enumerate() {
                         @if place > 0 { ", " }
-                        a href={ "#g" (index) } { (escape(&part.name)) }
+                        a href={ "#g" (index) } { (label(&part.name)) }
                     }
                     @if apart.len() > 4 { " and " (apart.len() - 4) " more" }
                 }
             }
         }
         @if !report.tail.is_empty() {
-            p.note { "Names go on with " code { "." (escape(&report.tail)) } }
+            p.note { "Names go on with " code { "." (label(&report.tail)) } }
         }
     }
 }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::super::report::{Part, Report, brief, percent};
 use crate::output::number;
-use crate::printer::escape;
+use crate::printer::label;
 
 /// Its columns, each with what it is.
 const COLUMNS: [(&str, &str); 9] = [
@@ -34,7 +34,7 @@ pub(super) fn table(report: &Report) -> Markup {
                 tbody {
                     @for (index, part) in report.generators.iter().enumerate() {
                         tr {
-                            th scope="row" { a href={ "#g" (index) } { (escape(&part.name)) } }
+                            th scope="row" { a href={ "#g" (index) } { (label(&part.name)) } }
                             (cells(part))
                         }
                     }
@@ -80,7 +80,7 @@ pub(super) fn remarks(report: &Report) -> Markup {
         div.remarks {
             @for (index, part) in shown {
                 article.card {
-                    h3 { a href={ "#g" (index) } { (escape(&part.name)) } }
+                    h3 { a href={ "#g" (index) } { (label(&part.name)) } }
                     (of_part(part))
                 }
             }
@@ -92,11 +92,11 @@ pub(super) fn remarks(report: &Report) -> Markup {
 pub(super) fn of_part(part: &Part) -> Markup {
     html! {
         @if !part.findings.is_empty() {
-            ul.findings { @for said in &part.findings { li { (escape(&said.text)) } } }
+            ul.findings { @for said in &part.findings { li { (label(&said.text)) } } }
         }
         @if !part.stands_out.is_empty() {
             p.note { "Stands out:" }
-            ul.apart { @for said in &part.stands_out { li { (escape(&said.text)) } } }
+            ul.apart { @for said in &part.stands_out { li { (label(&said.text)) } } }
         }
     }
 }
