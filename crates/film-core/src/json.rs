@@ -38,6 +38,11 @@ impl<'de> Visitor<'de> for Members<'_> {
         f.write_str("an object")
     }
 
+    /// Text is not repeated in the message: there may be much of it.
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> std::result::Result<Object, E> {
+        Err(E::invalid_type(Unexpected::Other("string"), &self))
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Object, A::Error> {
         let mut object = Object::new();
         while let Some(key) = map.next_key()? {
