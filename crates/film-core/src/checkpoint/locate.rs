@@ -8,9 +8,12 @@ use crate::error::{Error, Result};
 /// What is done about something wrong: `Err` stops there, `Ok` goes on.
 pub(super) type Report<'a> = dyn FnMut(Error) -> Result<()> + 'a;
 
-pub(super) const WEIGHTS: &str = "model.safetensors";
-pub(super) const CONFIG: &str = "config.json";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+/// The weights in a checkpoint's directory, where they are one file.
+pub const WEIGHTS: &str = "model.safetensors";
+/// The configuration in a checkpoint's directory.
+pub const CONFIG: &str = "config.json";
+/// The index of the weights in a checkpoint's directory, where they are several files.
+pub const INDEX: &str = "model.safetensors.index.json";
 
 /// By which names a directory's weights are known.
 pub(super) struct Names {

@@ -43,6 +43,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::short::short;
+pub use locate::{CONFIG, INDEX, WEIGHTS};
 use locate::{Located, Report};
 use read::Source;
 

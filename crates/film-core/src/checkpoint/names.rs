@@ -25,9 +25,11 @@ pub(super) fn too_long(json: &[u8]) -> Option<String> {
                 }
                 let is_free = in_metadata && depth == 2 && !is_key(json, end);
                 if text.len() - 2 > MAX_NAME && !is_free {
-                    // Escapes are longer than what they stand for.
-                    let text: String = serde_json::from_slice(text).ok()?;
-                    if text.len() > MAX_NAME {
+                    // Escapes are longer than what they stand for. What cannot be decoded is passed over or refused,
+                    // and never quoted.
+                    if let Ok(text) = serde_json::from_slice::<String>(text)
+                        && text.len() > MAX_NAME
+                    {
                         let (name, bytes) = (short(&text), text.len());
                         let bound = format!("expected at most {MAX_NAME}");
                         return Some(format!("{name:?}: a text of {bytes} bytes, {bound}"));
@@ -81,6 +83,7 @@ mod tests {
             format!(r#"{{"{more}":1}}"#),
             format!(r#"{{"{escaped}n":1}}"#),
             format!(r#"{{"a":{{"dtype":"{more}"}}}}"#),
+            format!(r#"{{"a":{{"x":"{more}\ud800","dtype":"{more}"}}}}"#),
             format!(r#"{{"__metadata__":{{"{more}":""}}}}"#),
             format!(r#"{{"__metadata__":{{"a":{{"b":"{more}"}}}}}}"#),
             format!(r#"{{"__metadata__":{{}},"a":{{"dtype":"{more}"}}}}"#),

@@ -204,7 +204,9 @@ fn removals(directory: &Path, written: &[(PathBuf, u64)], overwrite: bool) -> Re
     // A config.json alone is no checkpoint: it may have been put there for these weights.
     let config = (!there.is_empty() && config.is_file()).then_some(config);
     let after = there.into_iter().chain(config).filter(|part| !replaced(part)).collect();
-    Ok(Removals { before: index_first.then_some(index), after })
+    // The new index goes to where a link leads, so the link stays.
+    let before = index_first.then(|| index.canonicalize().unwrap_or(index));
+    Ok(Removals { before, after })
 }
 
 /// The parts of a checkpoint in a directory: first what makes it one, then the shards by name.

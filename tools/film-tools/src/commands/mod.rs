@@ -21,7 +21,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use film_core::checkpoint::{
-    Checkpoint, CheckpointFile, Discovery, FoundGenerator, FoundKernel, NearMiss, is_below,
+    Checkpoint, CheckpointFile, Discovery, FoundGenerator, FoundKernel, INDEX, NearMiss, is_below,
     read_json_object,
 };
 use film_core::{Error, KernelFilmConfig};
@@ -234,7 +234,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 /// An error if the file that `flag` names is one of the checkpoint's: --force is not meant for those.
 fn keep_checkpoint(flag: &str, output: Option<&Path>, checkpoint: &Checkpoint) -> Result<()> {
     let Some(output) = output else { return Ok(()) };
-    let index = checkpoint.path().join("model.safetensors.index.json");
+    let index = checkpoint.path().join(INDEX);
     let files = checkpoint.files().iter().map(CheckpointFile::path);
     let mut own = files.chain(checkpoint.config_path()).chain([checkpoint.path(), &index]);
     if own.any(|own| is_same_file(own, output)) {

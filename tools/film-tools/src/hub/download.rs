@@ -4,16 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use film_core::checkpoint::{read_json_object, stays_inside};
+use film_core::checkpoint::{CONFIG, INDEX, WEIGHTS, read_json_object, stays_inside};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::Reference;
 use crate::printer;
-
-const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// Fetches config.json and the weights, as far as the cache lacks them.
 pub(super) fn fetch(reference: &Reference, cache: &Path) -> Result<()> {

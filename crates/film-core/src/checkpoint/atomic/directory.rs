@@ -94,7 +94,8 @@ impl Drop for OutputDirectory {
 /// A regular file, opened; where that cannot be, it is freed when it is.
 fn hold(path: &Path) -> Option<File> {
     // Asked before opening: opening a pipe would wait for its writer.
-    if path.is_file() { File::open(path).ok() } else { None }
+    // Windows does not replace files that are open.
+    if cfg!(unix) && path.is_file() { File::open(path).ok() } else { None }
 }
 
 fn remove(path: &Path) -> Result<()> {

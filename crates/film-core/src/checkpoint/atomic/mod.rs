@@ -104,7 +104,9 @@ impl AtomicFile {
     pub fn commit(self) -> Result<()> {
         self.flush()?;
         let directory = directory_of(&self.destination).to_path_buf();
+        let turn = turn::take(&directory);
         self.rename()?;
+        drop(turn);
         directory::sync(&directory)
     }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use candle_core::DType;
 use film_core::Error;
 use film_core::checkpoint::{
-    Cast, CheckpointWriter, Dtype, PickleOptions, Skipped, read_config, strip_prefix,
+    Cast, CheckpointWriter, Dtype, INDEX, PickleOptions, Skipped, read_config, strip_prefix,
 };
 use serde::Serialize;
 
@@ -19,9 +19,6 @@ use super::{SCHEMA_VERSION, Usage, is_same_file, plural};
 use crate::args::Convert;
 use crate::output::{Progress, number, size};
 use crate::printer;
-
-/// What makes a checkpoint of several files in a directory.
-const INDEX: &str = "model.safetensors.index.json";
 
 /// Entries beside the weights that are listed one by one.
 const LISTED: usize = 20;
