@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use film_core::Error;
-use film_core::checkpoint::{Checkpoint, CheckpointFile, Extraction};
+use film_core::checkpoint::{CONFIG, Checkpoint, CheckpointFile, Extraction, WEIGHTS};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{SCHEMA_VERSION, Usage, discover, is_same_file, open, plural, selection};
+use super::{SCHEMA_VERSION, Usage, discover, is_file_of, is_same_file, open, plural, selection};
 use crate::args::Extract;
 use crate::output::size;
 use crate::printer;
@@ -75,12 +75,10 @@ pub(crate) fn run(args: &Extract) -> Result<()> {
 /// An error if the part would come to stand among the files that it is taken from, or in their place.
 fn keep_input(output: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let (path, files) = (checkpoint.path(), checkpoint.files().iter().map(CheckpointFile::path));
-    let root = if path.is_dir() { path.join("config.json") } else { path.into() };
-    let own = || files.clone().chain(checkpoint.config_path());
-    let beside =
-        own().chain([root.as_path()]).any(|own| is_same_file(&own.with_file_name("."), output));
-    let written = ["model.safetensors", "config.json"].map(|name| output.join(name));
-    if beside || own().any(|own| written.iter().any(|written| is_same_file(own, written))) {
+    let root = if path.is_dir() { path.join(CONFIG) } else { path.into() };
+    let mut own = files.chain(checkpoint.config_path()).chain([root.as_path()]);
+    let beside = own.any(|own| is_same_file(&own.with_file_name("."), output));
+    if beside || [WEIGHTS, CONFIG].iter().any(|name| is_file_of(checkpoint, &output.join(name))) {
         let output = output.display();
         let text =
             format!("--output {output}: the checkpoint itself is there: choose another place");

@@ -231,13 +231,18 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// An error if the file that `flag` names is one of the checkpoint's: --force is not meant for those.
-fn keep_checkpoint(flag: &str, output: Option<&Path>, checkpoint: &Checkpoint) -> Result<()> {
-    let Some(output) = output else { return Ok(()) };
+/// Whether `path` leads to one of the checkpoint's files.
+fn is_file_of(checkpoint: &Checkpoint, path: &Path) -> bool {
     let index = checkpoint.path().join(INDEX);
     let files = checkpoint.files().iter().map(CheckpointFile::path);
     let mut own = files.chain(checkpoint.config_path()).chain([checkpoint.path(), &index]);
-    if own.any(|own| is_same_file(own, output)) {
+    own.any(|own| is_same_file(own, path))
+}
+
+/// An error if the file that `flag` names is one of the checkpoint's: --force is not meant for those.
+fn keep_checkpoint(flag: &str, output: Option<&Path>, checkpoint: &Checkpoint) -> Result<()> {
+    let Some(output) = output else { return Ok(()) };
+    if is_file_of(checkpoint, output) {
         let text = format!("{flag} {}: a file of the checkpoint: choose another", output.display());
         return Err(Usage(text).into());
     }

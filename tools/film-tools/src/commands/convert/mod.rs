@@ -9,7 +9,7 @@ use anyhow::Result;
 use candle_core::DType;
 use film_core::Error;
 use film_core::checkpoint::{
-    Cast, CheckpointWriter, Dtype, INDEX, PickleOptions, Skipped, read_config, strip_prefix,
+    CONFIG, Cast, CheckpointWriter, Dtype, INDEX, PickleOptions, Skipped, read_config, strip_prefix,
 };
 use serde::Serialize;
 
@@ -157,7 +157,7 @@ fn items(args: &Convert, select: Option<&Select>, weights: &Weights) -> Result<V
 /// The config.json that goes along. One that is there already is no obstacle.
 fn config(args: &Convert, weights: &Weights) -> Result<Option<Vec<u8>>> {
     let Some(path) = weights.config_path() else { return Ok(None) };
-    let there = args.output.join("config.json");
+    let there = args.output.join(CONFIG);
     if !args.force && is_same_file(path, &there) {
         return Ok(None);
     }
