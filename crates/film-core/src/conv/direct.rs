@@ -6,10 +6,10 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::axis::{Axis, offsets};
 use super::real::Real;
+use crate::ops::threads;
 
 /// The longest tile: its sums, an input and a kernel vector fit into 16 registers.
 const TILE: usize = 14;
@@ -85,8 +85,8 @@ impl Direct {
         // Whole rows, or whole tiles of the only one.
         let unit = if self.outer.is_empty() { self.tile } else { self.last.output };
         let piece = unit * (out.len() / lanes).div_ceil(unit).div_ceil(pieces);
-        let pieces = out.par_chunks_mut(piece * lanes).enumerate();
-        pieces.for_each(|(number, out)| add(number * piece, out));
+        let pieces = out.chunks_mut(piece * lanes).enumerate().collect();
+        threads::for_each(usize::MAX, pieces, || (), |(), (number, out)| add(number * piece, out));
     }
 
     /// For output row `index` of the outer axes: the rows of input and kernel that meet in it.

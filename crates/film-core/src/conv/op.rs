@@ -4,7 +4,6 @@
 //! the output.
 
 use candle_core::{CpuStorage, CustomOp2, Layout as View, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::axis::{Axis, Boundary, Kind, offsets};
 use super::direct::{Direct, lanes};
@@ -14,6 +13,7 @@ use super::plan::{Vectors, choose, cost};
 use super::real::Real;
 use super::reference;
 use super::{Algorithm, Channels};
+use crate::ops::threads;
 use crate::ops::vector::Aligned;
 use realfft::num_complex::Complex;
 
@@ -236,12 +236,10 @@ fn spread<T: Real>(
     threads: bool,
     output: Layout,
     order: Order,
-    run: impl Fn(&Job) -> Vec<T> + Send + Sync,
+    run: impl Fn(&Job) -> Vec<T> + Sync,
 ) -> Vec<T> {
-    let parts: Vec<Vec<T>> = match threads {
-        true => jobs.par_iter().map(run).collect(),
-        false => jobs.iter().map(run).collect(),
-    };
+    let cost = if threads { usize::MAX } else { 0 };
+    let parts: Vec<Vec<T>> = threads::map(cost, jobs.iter().collect(), run);
     let blocks = jobs.iter().take_while(|job| job.samples.start == jobs[0].samples.start).count();
     let each = jobs[0].samples.len().min(output.samples);
     let mut values = vec![T::zero(); output.len()];
@@ -251,7 +249,7 @@ fn spread<T: Real>(
         Channels::Last => output.channels * output.points.div_ceil(PIECES),
         Channels::First => output.points * jobs[0].channels.len(),
     };
-    let fill = |sample: usize, number: usize, values: &mut [T]| {
+    let fill = |(sample, number, values): (usize, usize, &mut [T])| {
         let group = sample / each * blocks;
         let range = match output.order {
             Channels::Last => group..group + blocks,
@@ -271,16 +269,12 @@ fn spread<T: Real>(
             output.unpack(part, order, points, (start, job.channels.len()), values);
         }
     };
-    match threads {
-        true => values.par_chunks_mut(sample_len).enumerate().for_each(|(sample, values)| {
-            let pieces = values.par_chunks_mut(piece).enumerate();
-            pieces.for_each(|(number, values)| fill(sample, number, values));
-        }),
-        false => values.chunks_mut(sample_len).enumerate().for_each(|(sample, values)| {
-            let pieces = values.chunks_mut(piece).enumerate();
-            pieces.for_each(|(number, values)| fill(sample, number, values));
-        }),
-    }
+    let samples = values.chunks_mut(sample_len).enumerate();
+    let pieces = samples.flat_map(|(sample, values)| {
+        let pieces = values.chunks_mut(piece).enumerate();
+        pieces.map(move |(number, values)| (sample, number, values))
+    });
+    threads::for_each(cost, pieces.collect(), || (), |(), piece| fill(piece));
     values
 }
 

@@ -110,8 +110,13 @@ impl Layout {
 
 /// Copies a few numbers. A vector's worth is moved as such: calling for it would take longer.
 fn copy<T: Real>(from: &[T], to: &mut [T]) {
-    match (<&[T; 8]>::try_from(from), <&mut [T; 8]>::try_from(&mut *to)) {
-        (Ok(from), Ok(to)) => *to = *from,
-        _ => to.copy_from_slice(from),
+    if let (Ok(from), Ok(to)) = (<&[T; 16]>::try_from(from), <&mut [T; 16]>::try_from(&mut *to)) {
+        *to = *from;
+    } else if let (Ok(from), Ok(to)) =
+        (<&[T; 8]>::try_from(from), <&mut [T; 8]>::try_from(&mut *to))
+    {
+        *to = *from;
+    } else {
+        to.copy_from_slice(from);
     }
 }

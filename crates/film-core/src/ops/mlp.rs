@@ -7,8 +7,8 @@ use pulp::bytemuck::cast_slice;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::mlp_gradient::gradients;
-use super::vector::{Aligned, Layer, Rows, TILE, gelu, lanes};
-use super::{check_input, fused, linear, slice, threads, tracked, with_slices, zeros};
+use super::vector::{Aligned, Layer, Rows, Vectors, gelu, rows_of_tile};
+use super::{Buffer, Piece, check_input, fused, linear, slice, threads, tracked, with_slices};
 use crate::error::Result;
 
 /// The network.
@@ -126,15 +126,18 @@ impl Fused {
         let Sizes { inputs, hidden, outputs } = self.sizes;
         let packed = self.packed(tensors);
         let rows = x.len() / inputs;
-        let mut y = zeros(rows * outputs);
-        let tiles = x.chunks(TILE * inputs).zip(y.chunks_mut(TILE * outputs)).collect();
+        let mut y = Buffer::new(rows * outputs);
+        let tile = threads::tile(rows, rows_of_tile(outputs));
+        let tiles = x.chunks(tile * inputs).zip(y.piece().chunks(tile * outputs)).collect();
         let columns = packed.first.columns();
-        let scratch = || Aligned::zeros(TILE * columns);
+        let scratch = || [columns, outputs].map(|columns| Aligned::zeros(tile * columns));
         let cost = rows * (inputs + outputs) * hidden;
-        threads::for_each(cost, tiles, scratch, |activations, (x, y)| {
-            self.arch.dispatch(Tile { packed: &packed, x, y, activations, sizes: self.sizes });
+        threads::for_each(cost, tiles, scratch, |[hidden, out], (x, y): (&[f32], Piece)| {
+            let (hidden, out) = (hidden.as_mut(), &mut out.as_mut()[..y.len()]);
+            self.arch.dispatch(Tile { packed: &packed, x, y: out, hidden, sizes: self.sizes });
+            y.write(out);
         });
-        y
+        y.finish()
     }
 
     /// The packed form of the tensors: the one kept, if it is of the same numbers.
@@ -148,8 +151,8 @@ impl Fused {
             return packed.clone();
         }
         let Sizes { inputs, hidden, outputs } = self.sizes;
-        let mut first = Layer::new(inputs, hidden, lanes(self.arch));
-        let mut second = Layer::new(hidden, outputs, lanes(self.arch));
+        let mut first = Layer::new(inputs, hidden, Vectors::of(self.arch));
+        let mut second = Layer::new(hidden, outputs, Vectors::of(self.arch));
         first.pack(tensors[0], Some(tensors[1]));
         second.pack(tensors[2], Some(tensors[3]));
         let source = std::array::from_fn(|index| tensors[index].to_vec());
@@ -165,7 +168,7 @@ struct Tile<'a> {
     sizes: Sizes,
     x: &'a [f32],
     y: &'a mut [f32],
-    activations: &'a mut Aligned,
+    hidden: &'a mut [f32],
 }
 
 impl WithSimd for Tile<'_> {
@@ -176,7 +179,7 @@ impl WithSimd for Tile<'_> {
         let Packed { first, second, .. } = self.packed;
         let x = Rows { values: self.x, stride: self.sizes.inputs };
         let columns = first.columns();
-        let hidden = &mut self.activations.as_mut()[..x.count() * columns];
+        let hidden = &mut self.hidden[..x.count() * columns];
         first.apply(simd, x, hidden, columns);
         gelu(simd, hidden);
         let hidden = Rows { values: hidden, stride: columns };

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::mlp::{Fused, Packed, Sizes};
-use super::vector::{Aligned, Layer, Rows, TILE, add_outer, add_rows, gelu, gelu_slope, lanes};
+use super::vector::{Aligned, Layer, Rows, TILE, Vectors, add_outer, add_rows, gelu, gelu_slope};
 use super::{threads, zeros};
 
 /// Rows whose sums are taken one after the other: fixed, so that threads change no bit.
@@ -25,14 +25,14 @@ pub(super) fn gradients(
     let Sizes { inputs, hidden, outputs } = sizes;
     let packed = operation.packed(tensors);
     let to_inputs = wanted.then(|| {
-        let mut layer = Layer::new(hidden, inputs, lanes(arch));
+        let mut layer = Layer::new(hidden, inputs, Vectors::of(arch));
         layer.pack_transposed(tensors[0], None);
         layer
     });
-    let mut to_hidden = Layer::new(outputs, hidden, lanes(arch));
+    let mut to_hidden = Layer::new(outputs, hidden, Vectors::of(arch));
     to_hidden.pack_transposed(tensors[2], None);
     let mut in_x = wanted.then(|| zeros(x.len()));
-    let mut total = Sums::new(sizes, lanes(arch));
+    let mut total = Sums::new(sizes, Vectors::of(arch).lanes);
     let chunks = x.chunks(CHUNK * inputs).zip(gradient.chunks(CHUNK * outputs));
     let mut in_chunks = in_x.iter_mut().flat_map(|in_x| in_x.chunks_mut(CHUNK * inputs));
     let mut chunks: Vec<_> =
@@ -42,7 +42,7 @@ pub(super) fn gradients(
         let cost = 3 * rows * (inputs + outputs) * hidden;
         let tasks = chunks.iter_mut().collect();
         let sums = threads::map(cost, tasks, |(x, gradient, in_x)| {
-            let mut sums = Sums::new(sizes, lanes(arch));
+            let mut sums = Sums::new(sizes, Vectors::of(arch).lanes);
             arch.dispatch(Chunk {
                 sizes,
                 packed: &packed,

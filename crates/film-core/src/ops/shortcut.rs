@@ -57,7 +57,7 @@ impl Shortcut {
         let inputs = y.chunks(rows * row).zip(x.chunks(rows * row));
         let tasks = sum.chunks_mut(rows * row).zip(inputs).enumerate().collect();
         threads::for_each(
-            y.len(),
+            threads::PASS * y.len(),
             tasks,
             || (),
             |(), (task, (sum, (y, x)))| {

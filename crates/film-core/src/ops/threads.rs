@@ -1,18 +1,19 @@
-//! Work spread over threads, where there is enough of it: waking one takes some microseconds.
+//! Work spread over rayon's threads, where there is enough of it.
+//!
+//! Waking a thread takes some ten microseconds. So the calling thread begins at once, and the others take tasks from the
+//! same list as soon as they are awake.
 
-use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 /// Multiply-adds below which one thread is faster.
-const LEAST: usize = 1 << 19;
+const LEAST: usize = 1 << 21;
+/// A number that is read and written takes about as long as so many multiply-adds.
+pub(crate) const PASS: usize = 32;
 
-/// Whether threads are worth waking for work of that cost in so many tasks.
-fn worth(cost: usize, tasks: usize) -> bool {
-    cost >= LEAST && tasks > 1 && rayon::current_num_threads() > 1
-}
-
-/// Does `work`, which calls the functions below more than once: among the threads, so that they are woken once.
-pub(crate) fn among<R: Send>(cost: usize, work: impl FnOnce() -> R + Send) -> R {
-    if worth(cost, 2) { rayon::scope(|_| work()) } else { work() }
+/// Rows of a task, at most `most`: so many that all threads have as much to do.
+pub(crate) fn tile(rows: usize, most: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    rows.div_ceil(threads * rows.div_ceil(threads * most).max(1)).max(1)
 }
 
 /// Does `work` on each of the tasks, in any order, with scratch memory of `scratch`. `cost` is the number of
@@ -20,26 +21,65 @@ pub(crate) fn among<R: Send>(cost: usize, work: impl FnOnce() -> R + Send) -> R 
 pub(crate) fn for_each<T: Send, M>(
     cost: usize,
     tasks: Vec<T>,
-    scratch: impl Fn() -> M + Sync + Send,
-    work: impl Fn(&mut M, T) + Sync + Send,
+    scratch: impl Fn() -> M + Sync,
+    work: impl Fn(&mut M, T) + Sync,
 ) {
-    if worth(cost, tasks.len()) {
-        tasks.into_par_iter().for_each_init(scratch, work);
-    } else {
+    let threads = if cost < LEAST { 1 } else { rayon::current_num_threads().min(tasks.len()) };
+    let tasks = Mutex::new(tasks.into_iter());
+    let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        let Some(mut task) = next() else { return };
         let mut memory = scratch();
-        tasks.into_iter().for_each(|task| work(&mut memory, task));
+        loop {
+            work(&mut memory, task);
+            let Some(next) = next() else { return };
+            task = next;
+        }
+    };
+    if threads <= 1 {
+        return run();
     }
+    rayon::in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| run());
+        }
+        run();
+    });
 }
 
 /// What `work` makes of each of the tasks, in their order.
 pub(crate) fn map<T: Send, R: Send>(
     cost: usize,
     tasks: Vec<T>,
-    work: impl Fn(T) -> R + Sync + Send,
+    work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
-    if worth(cost, tasks.len()) {
-        tasks.into_par_iter().map(work).collect()
-    } else {
-        tasks.into_iter().map(work).collect()
+    let mut results: Vec<Option<R>> = tasks.iter().map(|_| None).collect();
+    let places = tasks.into_iter().zip(&mut results).collect();
+    for_each(cost, places, || (), |(), (task, result)| *result = Some(work(task)));
+    results.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_is_done_once_by_any_number_of_threads() {
+        for threads in [1, 2, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for (cost, count) in [(0, 1000), (usize::MAX, 0), (usize::MAX, 1), (usize::MAX, 1000)] {
+                let squares = || map(cost, (0..count).collect(), |task: usize| task * task);
+                let expected: Vec<usize> = (0..count).map(|task| task * task).collect();
+                assert_eq!(pool.install(squares), expected);
+                assert_eq!(squares(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn tasks_are_as_long_as_each_other() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let tiles = pool.install(|| [0, 1, 2, 31, 64, 65, 4096].map(|rows| tile(rows, 32)));
+        assert_eq!(tiles, [1, 1, 1, 16, 32, 17, 32]);
     }
 }

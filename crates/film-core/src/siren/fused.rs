@@ -6,8 +6,8 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::network::{Network, Sizes};
-use crate::ops::vector::{Aligned, Layer, Rows, TILE, Wave, lanes, wave};
-use crate::ops::{threads, zeros};
+use crate::ops::vector::{Aligned, Layer, Rows, TILE, Vectors, Wave, rows_of_tile, wave};
+use crate::ops::{Buffer, Piece, threads};
 
 /// Numbers of embedded points that are kept at a time, and of layers with (γ, β) folded in.
 const SLAB: usize = 1 << 18;
@@ -25,46 +25,49 @@ pub(super) fn forward(
 ) -> Vec<f32> {
     let (points, outputs) = (grid.len() / sizes.axes, sizes.outputs());
     let batch = films.map_or(1, |films| films.len() / sizes.film_numbers());
-    let mut kernels = zeros(batch * points * outputs);
-    if kernels.is_empty() {
-        return kernels;
+    let sample = points * outputs;
+    let mut kernels = Buffer::new(batch * sample);
+    if batch * sample == 0 {
+        return kernels.finish();
     }
+    // What is left of each sample's kernel.
+    let mut rests: Vec<Piece> = kernels.piece().chunks(sample).collect();
     let embedding = Embedding::new(arch, sizes, network);
+    let packed = layers(arch, sizes, network);
     let slab = (SLAB / embedding.layer.columns()).max(TILE) / TILE * TILE;
+    let tile = rows_of_tile(outputs);
     let numbers = sizes.cost();
     let group = (SLAB / numbers).max(1);
     for start in (0..points).step_by(slab) {
         let end = points.min(start + slab);
         let embedded = embedding.points(arch, &grid[start * sizes.axes..end * sizes.axes]);
-        let tiles = || embedded.as_ref().chunks(TILE * embedding.layer.columns());
+        let tiles = || embedded.as_ref().chunks(tile * embedding.layer.columns());
         for first in (0..batch).step_by(group) {
             let samples: Vec<usize> = (first..batch.min(first + group)).collect();
-            let packing = 16 * samples.len() * numbers;
+            let packing = threads::PASS * samples.len() * numbers;
             let layers = threads::map(packing, samples, |sample| {
-                layers(arch, sizes, network, films.map(|films| sample_of(sizes, films, sample)))
+                modulated(arch, sizes, &packed, films.map(|films| sample_of(sizes, films, sample)))
             });
-            let kernels = kernels.chunks_exact_mut(points * outputs).skip(first);
-            let tasks: Vec<_> = kernels
-                .zip(&layers)
-                .flat_map(|(kernel, layers)| {
-                    let parts = kernel[start * outputs..end * outputs].chunks_mut(TILE * outputs);
-                    parts.zip(tiles()).map(move |(kernel, embedded)| (layers, embedded, kernel))
-                })
-                .collect();
+            let tasks = rests[first..].iter_mut().zip(&layers).flat_map(|(rest, layers)| {
+                let parts = rest.take((end - start) * outputs).chunks(tile * outputs);
+                parts.zip(tiles()).map(move |(kernel, embedded)| (layers, embedded, kernel))
+            });
             let cost = layers.len() * (end - start) * numbers;
             let columns = embedding.layer.columns();
             threads::for_each(
                 cost,
-                tasks,
-                || scratch(&layers[0]),
-                |scratch, task| {
-                    let (layers, embedded, kernel) = task;
-                    arch.dispatch(Tile { layers, embedded, columns, kernel, scratch });
+                tasks.collect(),
+                || Scratch::new(&layers[0], tile, outputs),
+                |scratch, (layers, embedded, kernel): (&Vec<Layer>, &[f32], Piece)| {
+                    let Scratch { activations, kernel: out } = scratch;
+                    let out = &mut out.as_mut()[..kernel.len()];
+                    arch.dispatch(Tile { layers, embedded, columns, kernel: out, activations });
+                    kernel.write(out);
                 },
             );
         }
     }
-    kernels
+    kernels.finish()
 }
 
 /// The numbers of one sample's (γ, β) pairs.
@@ -72,24 +75,29 @@ pub(super) fn sample_of<'a>(sizes: &Sizes, films: &'a [f32], sample: usize) -> &
     &films[sample * sizes.film_numbers()..][..sizes.film_numbers()]
 }
 
-/// The layers behind the embedding, with a sample's (γ, β) folded in.
-pub(super) fn layers(
+/// The layers behind the embedding, packed.
+pub(super) fn layers(arch: Arch, sizes: &Sizes, network: &Network<&[f32]>) -> Vec<Layer> {
+    let widths = sizes.widths.windows(2);
+    let layers = widths.zip(&network.layers).map(|(widths, &(weight, bias))| {
+        let mut layer = Layer::new(widths[0], widths[1], Vectors::of(arch));
+        layer.pack(weight, bias);
+        layer
+    });
+    layers.collect()
+}
+
+/// The layers with a sample's (γ, β) folded in.
+pub(super) fn modulated(
     arch: Arch,
     sizes: &Sizes,
-    network: &Network<&[f32]>,
+    layers: &[Layer],
     films: Option<&[f32]>,
 ) -> Vec<Layer> {
-    let packed = |(index, &(weight, bias)): (usize, &(&[f32], Option<&[f32]>))| {
-        let mut layer = Layer::new(sizes.widths[index], sizes.widths[index + 1], lanes(arch));
-        match (films, sizes.film(index)) {
-            (Some(films), Some([gamma, beta])) => {
-                layer.pack_film(weight, bias, (&films[gamma], &films[beta]));
-            }
-            _ => layer.pack(weight, bias),
-        }
-        layer
+    let modulated = |(index, layer): (usize, &Layer)| match films.zip(sizes.film(index)) {
+        Some((films, [gamma, beta])) => layer.modulated(arch, (&films[gamma], &films[beta])),
+        None => layer.clone(),
     };
-    network.layers.iter().enumerate().map(packed).collect()
+    layers.iter().enumerate().map(modulated).collect()
 }
 
 /// The positional embedding, packed.
@@ -102,7 +110,7 @@ pub(super) struct Embedding {
 
 impl Embedding {
     pub(super) fn new(arch: Arch, sizes: &Sizes, network: &Network<&[f32]>) -> Self {
-        let mut layer = Layer::new(sizes.axes, sizes.widths[0], lanes(arch));
+        let mut layer = Layer::new(sizes.axes, sizes.widths[0], Vectors::of(arch));
         layer.pack(network.embedding.0, network.embedding.1);
         let scale = network.scale.map(|scale| {
             let mut padded = Aligned::zeros(layer.columns());
@@ -178,13 +186,23 @@ struct Tile<'a> {
     columns: usize,
     kernel: &'a mut [f32],
     /// Activations before and behind a layer.
-    scratch: &'a mut [Aligned; 2],
+    activations: &'a mut [Aligned; 2],
 }
 
-/// Room for a tile's activations before and behind a layer.
-fn scratch(layers: &[Layer]) -> [Aligned; 2] {
-    let widest = layers.iter().map(Layer::columns).max().unwrap_or(0);
-    [Aligned::zeros(TILE * widest), Aligned::zeros(TILE * widest)]
+/// What a tile is computed in.
+struct Scratch {
+    activations: [Aligned; 2],
+    /// From where it is copied in one go: it is written panel by panel.
+    kernel: Aligned,
+}
+
+impl Scratch {
+    fn new(layers: &[Layer], rows: usize, outputs: usize) -> Self {
+        let hidden = layers.split_last().map_or(layers, |(_, hidden)| hidden);
+        let widest = hidden.iter().map(Layer::columns).max().unwrap_or(0);
+        let activations = [(); 2].map(|()| Aligned::zeros(rows * widest));
+        Self { activations, kernel: Aligned::zeros(rows * outputs) }
+    }
 }
 
 impl WithSimd for Tile<'_> {
@@ -194,7 +212,7 @@ impl WithSimd for Tile<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Some((last, hidden)) = self.layers.split_last() else { return };
         let count = self.embedded.len() / self.columns;
-        let [mut before, mut behind] = self.scratch.each_mut().map(Aligned::as_mut);
+        let [mut before, mut behind] = self.activations.each_mut().map(Aligned::as_mut);
         let mut x = Rows { values: self.embedded, stride: self.columns };
         for layer in hidden {
             let columns = layer.columns();

@@ -5,10 +5,10 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::fused::{Embedding, layers, sample_of};
+use super::fused::{Embedding, layers, modulated, sample_of};
 use super::network::{Network, Sizes};
 use crate::ops::threads;
-use crate::ops::vector::{Aligned, Layer, Rows, TILE, Wave, add_outer, add_rows, lanes, wave};
+use crate::ops::vector::{Aligned, Layer, Rows, TILE, Vectors, Wave, add_outer, add_rows, wave};
 
 /// Points whose sums are taken one after the other: fixed, so that threads change no bit.
 const CHUNK: usize = 1024;
@@ -38,6 +38,7 @@ pub(super) fn backward(
     let mut total = Sums::new(arch, sizes);
     let mut film_gradients = vec![0.0; films.map_or(0, <[f32]>::len)];
     let embedding = Embedding::new(arch, sizes, network);
+    let packed = layers(arch, sizes, network);
     let pieces: Vec<(usize, usize)> = (0..gradient.len() / (points * outputs).max(1))
         .flat_map(|sample| (0..points).step_by(CHUNK).map(move |start| (sample, start)))
         .collect();
@@ -50,7 +51,7 @@ pub(super) fn backward(
             arch.dispatch(Chunk {
                 sizes,
                 embedding: &embedding,
-                layers: &layers(arch, sizes, network, films),
+                layers: &modulated(arch, sizes, &packed, films),
                 backwards: &backwards(arch, sizes, network, films),
                 grid: &grid[start * sizes.axes..][..count * sizes.axes],
                 gradient: &gradient[(sample * points + start) * outputs..][..count * outputs],
@@ -75,7 +76,7 @@ fn backwards(
     films: Option<&[f32]>,
 ) -> Vec<Layer> {
     let packed = |(index, &(weight, _)): (usize, &(&[f32], Option<&[f32]>))| {
-        let mut layer = Layer::new(sizes.widths[index + 1], sizes.widths[index], lanes(arch));
+        let mut layer = Layer::new(sizes.widths[index + 1], sizes.widths[index], Vectors::of(arch));
         let gamma = films.zip(sizes.film(index)).map(|(films, [gamma, _])| &films[gamma]);
         layer.pack_transposed(weight, gamma);
         layer
@@ -94,7 +95,7 @@ struct Sums {
 impl Sums {
     fn new(arch: Arch, sizes: &Sizes) -> Self {
         let layer = |pair: &[usize]| {
-            let columns = pair[0].next_multiple_of(lanes(arch));
+            let columns = pair[0].next_multiple_of(Vectors::of(arch).lanes);
             (vec![0.0; pair[1] * columns], vec![0.0; pair[1]])
         };
         let width = sizes.widths[0];

@@ -6,7 +6,7 @@ use pulp::Arch;
 use super::network::{Network, Sizes};
 use super::{fused, gradient};
 use crate::error::Result;
-use crate::ops::{slice, threads, tracked, with_slices};
+use crate::ops::{slice, tracked, with_slices};
 
 /// Draws the kernels, fused.
 ///
@@ -70,10 +70,8 @@ struct Draw {
 
 impl Draw {
     fn forward(&self, network: &Network<&[f32]>, films: Option<&[f32]>) -> Result<Vec<f32>> {
-        let cost = self.shape.elem_count() / self.sizes.outputs().max(1) * self.sizes.cost();
         with_slices(std::slice::from_ref(&self.grid), |grid| {
-            let forward = || fused::forward(self.arch, &self.sizes, network, grid[0], films);
-            Ok(threads::among(cost, forward))
+            Ok(fused::forward(self.arch, &self.sizes, network, grid[0], films))
         })
     }
 

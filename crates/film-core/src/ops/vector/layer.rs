@@ -1,14 +1,12 @@
 //! `x · weightᵀ + bias` for a tile of rows, out of weights packed for it.
 //!
-//! The outputs are vectors of neighbouring columns. A panel of up to [`PANEL`] of them is computed for a few rows at a
-//! time, so that their sums stay in registers while the panel's weights stream from the cache.
+//! The outputs are vectors of neighbouring columns. A panel of a few of them is computed for a few rows at a time, so
+//! that their sums stay in registers while the panel's weights stream from the cache.
 
-use pulp::Simd;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::aligned::Aligned;
 
-/// Vectors of columns that are computed together.
-const PANEL: usize = 3;
 /// Terms that are added one after the other. Longer sums are made of blocks, to keep float32's digits.
 const BLOCK: usize = 32;
 
@@ -17,7 +15,7 @@ const BLOCK: usize = 32;
 pub(crate) struct Layer {
     inputs: usize,
     outputs: usize,
-    lanes: usize,
+    vectors: Vectors,
     /// For each panel, for each input, the weights of the panel's columns.
     weights: Aligned,
     bias: Aligned,
@@ -35,14 +33,48 @@ impl Rows<'_> {
     pub(crate) fn count(&self) -> usize {
         self.values.len().div_ceil(self.stride)
     }
+
+    /// Those behind the first `rows`.
+    #[inline(always)]
+    fn skip(self, rows: usize) -> Self {
+        Self { values: &self.values[self.values.len().min(rows * self.stride)..], ..self }
+    }
+}
+
+/// How layers are cut for a processor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vectors {
+    /// float32 numbers of a vector.
+    pub(crate) lanes: usize,
+    /// Vectors of columns that are computed together.
+    together: usize,
+}
+
+impl Vectors {
+    pub(crate) fn of(arch: Arch) -> Self {
+        struct Measure;
+        impl WithSimd for Measure {
+            type Output = Vectors;
+            fn with_simd<S: Simd>(self, _: S) -> Vectors {
+                let together = if S::REGISTER_COUNT >= 32 { 4 } else { 3 };
+                Vectors { lanes: S::F32_LANES, together }
+            }
+        }
+        arch.dispatch(Measure)
+    }
+
+    /// Columns that are computed together.
+    fn panel(self) -> usize {
+        self.lanes * self.together
+    }
 }
 
 impl Layer {
-    /// Room for a layer, for vectors of `lanes` numbers.
-    pub(crate) fn new(inputs: usize, outputs: usize, lanes: usize) -> Self {
-        let columns = outputs.next_multiple_of(lanes);
+    /// Room for a layer.
+    pub(crate) fn new(inputs: usize, outputs: usize, vectors: Vectors) -> Self {
+        let columns = outputs.next_multiple_of(vectors.lanes);
         let (weights, bias) = (Aligned::zeros(inputs * columns), Aligned::zeros(columns));
-        Self { inputs, outputs, lanes, weights, bias }
+        Self { inputs, outputs, vectors, weights, bias }
     }
 
     /// Columns of a row of outputs in a tile: whole vectors.
@@ -62,23 +94,14 @@ impl Layer {
         }
     }
 
-    /// Packs the layer as it acts on γ ⊙ x + β: its weight is W·diag(γ), its bias b + W β.
+    /// The packed layer as it acts on γ ⊙ x + β: its weight is W·diag(γ), its bias b + W β.
     ///
     /// # Shapes
-    /// weight `[outputs, inputs]`, bias `[outputs]`, γ and β `[inputs]`
-    pub(crate) fn pack_film(
-        &mut self,
-        weight: &[f32],
-        bias: Option<&[f32]>,
-        (gamma, beta): (&[f32], &[f32]),
-    ) {
-        let inputs = self.inputs;
-        self.pack_with(|row, input| weight[row * inputs + input] * gamma[input]);
-        let biases = self.bias.as_mut();
-        for (output, row) in weight.chunks_exact(inputs).enumerate() {
-            let shift: f64 = row.iter().zip(beta).map(|(w, b)| f64::from(*w) * f64::from(*b)).sum();
-            biases[output] = (bias.map_or(0.0, |bias| f64::from(bias[output])) + shift) as f32;
-        }
+    /// γ and β `[inputs]`
+    pub(crate) fn modulated(&self, arch: Arch, (gamma, beta): (&[f32], &[f32])) -> Self {
+        let mut modulated = Self::new(self.inputs, self.outputs, self.vectors);
+        arch.dispatch(Modulate { layer: self, gamma, beta, modulated: &mut modulated });
+        modulated
     }
 
     /// Packs the transpose of a weight times diag(γ), without a bias: what takes gradients of its outputs to those of its
@@ -96,7 +119,7 @@ impl Layer {
 
     /// Packs the weight `weight(output, input)`.
     fn pack_with(&mut self, weight: impl Fn(usize, usize) -> f32) {
-        let panel = PANEL * self.lanes;
+        let panel = self.vectors.panel();
         let columns = self.columns();
         for first in (0..columns).step_by(panel) {
             let width = panel.min(columns - first);
@@ -117,28 +140,70 @@ impl Layer {
     /// number of outputs where they are to stand close together.
     #[inline(always)]
     pub(crate) fn apply<S: Simd>(&self, simd: S, x: Rows<'_>, out: &mut [f32], row: usize) {
-        let vectors = self.columns() / self.lanes;
+        let Vectors { lanes, together } = self.vectors;
+        let vectors = self.columns() / lanes;
         let weights = S::as_simd_f32s(self.weights.as_ref()).0;
         let bias = S::as_simd_f32s(self.bias.as_ref()).0;
-        for first in (0..vectors).step_by(PANEL) {
-            let count = PANEL.min(vectors - first);
+        for first in (0..vectors).step_by(together) {
+            let count = together.min(vectors - first);
             let panel = Panel {
                 weights: &weights[first * self.inputs..][..count * self.inputs],
                 bias: &bias[first..first + count],
-                columns: first * self.lanes..row.min((first + count) * self.lanes),
+                columns: first * lanes..row.min((first + count) * lanes),
                 row,
             };
             match count {
                 1 => panel.apply::<S, 1>(simd, x, out),
                 2 => panel.apply::<S, 2>(simd, x, out),
-                _ => panel.apply::<S, PANEL>(simd, x, out),
+                3 => panel.apply::<S, 3>(simd, x, out),
+                _ => panel.apply::<S, 4>(simd, x, out),
             }
         }
     }
 }
 
+/// A layer that is to act on γ ⊙ x + β.
+struct Modulate<'a> {
+    layer: &'a Layer,
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    modulated: &'a mut Layer,
+}
+
+impl WithSimd for Modulate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { layer, gamma, beta, modulated } = self;
+        let panel = layer.vectors.panel();
+        let weights = layer.weights.as_ref().chunks(panel * layer.inputs);
+        let packed = modulated.weights.as_mut().chunks_mut(panel * layer.inputs);
+        let biases =
+            layer.bias.as_ref().chunks(panel).zip(modulated.bias.as_mut().chunks_mut(panel));
+        for ((weights, packed), (bias, modulated)) in weights.zip(packed).zip(biases) {
+            // W β may be a small difference of large terms.
+            let mut shift = [0.0f64; MOST_COLUMNS];
+            let shift = &mut shift[..bias.len()];
+            let columns = weights.chunks_exact(bias.len()).zip(packed.chunks_exact_mut(bias.len()));
+            for ((weights, packed), (&gamma, &beta)) in columns.zip(gamma.iter().zip(beta)) {
+                for ((packed, &weight), shift) in packed.iter_mut().zip(weights).zip(&mut *shift) {
+                    *packed = weight * gamma;
+                    *shift += f64::from(weight) * f64::from(beta);
+                }
+            }
+            for ((modulated, &bias), &shift) in modulated.iter_mut().zip(bias).zip(&*shift) {
+                *modulated = (f64::from(bias) + shift) as f32;
+            }
+        }
+    }
+}
+
+/// Columns of the widest panel: four vectors of 512 bits.
+const MOST_COLUMNS: usize = 64;
+
 /// Rows of a weight that are packed side by side.
-const GROUP: usize = 4;
+const GROUP: usize = 16;
 
 /// The part of a layer that gives some neighbouring columns.
 struct Panel<'a, V> {
@@ -152,31 +217,30 @@ struct Panel<'a, V> {
 impl<V: Copy> Panel<'_, V> {
     #[inline(always)]
     fn apply<S: Simd<f32s = V>, const N: usize>(&self, simd: S, x: Rows<'_>, out: &mut [f32]) {
-        if S::REGISTER_COUNT >= 32 {
-            self.in_groups::<S, N, 8>(simd, x, out);
+        // Their sums, the weights and a factor fit into the registers.
+        let (x, out) = if S::REGISTER_COUNT >= 32 {
+            self.in_groups::<S, N, 6>(simd, x, out)
         } else {
-            self.in_groups::<S, N, 4>(simd, x, out);
-        }
+            self.in_groups::<S, N, 4>(simd, x, out)
+        };
+        let (x, out) = self.in_groups::<S, N, 2>(simd, x, out);
+        self.in_groups::<S, N, 1>(simd, x, out);
     }
 
-    /// M rows at a time, and those that are left one by one.
+    /// M rows at a time; gives those that are left.
     #[inline(always)]
-    fn in_groups<S: Simd<f32s = V>, const N: usize, const M: usize>(
+    fn in_groups<'x, 'out, S: Simd<f32s = V>, const N: usize, const M: usize>(
         &self,
         simd: S,
-        x: Rows<'_>,
-        out: &mut [f32],
-    ) {
-        let groups = x.values.chunks(M * x.stride).zip(out.chunks_mut(M * self.row));
-        for (values, out) in groups {
-            if out.len() == M * self.row {
-                self.group::<S, N, M>(simd, Rows { values, ..x }, out);
-                continue;
-            }
-            for (values, out) in values.chunks(x.stride).zip(out.chunks_exact_mut(self.row)) {
-                self.group::<S, N, 1>(simd, Rows { values, ..x }, out);
-            }
+        x: Rows<'x>,
+        out: &'out mut [f32],
+    ) -> (Rows<'x>, &'out mut [f32]) {
+        let whole = out.len() / self.row / M * M;
+        let (many, few) = out.split_at_mut(whole * self.row);
+        for (index, out) in many.chunks_exact_mut(M * self.row).enumerate() {
+            self.group::<S, N, M>(simd, x.skip(index * M), out);
         }
+        (x.skip(whole), few)
     }
 
     #[inline(always)]

@@ -16,26 +16,18 @@ mod sine;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use pulp::{Arch, Simd, WithSimd};
-
 pub(crate) use aligned::Aligned;
 pub(crate) use exp::exp;
 pub(crate) use gelu::{gelu, gelu_slope};
-pub(crate) use layer::{Layer, Rows};
+pub(crate) use layer::{Layer, Rows, Vectors};
 pub(crate) use outer::{add_outer, add_rows};
 pub(crate) use sine::{Wave, wave};
 
 /// Rows of a tile. Its activations and a panel of weights fit into the first cache.
-pub(crate) const TILE: usize = 32;
+pub(crate) const TILE: usize = 24;
 
-/// float32 numbers of a vector.
-pub(crate) fn lanes(arch: Arch) -> usize {
-    struct Lanes;
-    impl WithSimd for Lanes {
-        type Output = usize;
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            S::F32_LANES
-        }
-    }
-    arch.dispatch(Lanes)
+/// Rows of a tile whose outputs are kept until all are there: fewer where a row takes more than a cache.
+pub(crate) fn rows_of_tile(outputs: usize) -> usize {
+    const NUMBERS: usize = 1 << 18;
+    (NUMBERS / outputs.max(1)).clamp(1, TILE)
 }

@@ -2,7 +2,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{Aligned, Layer, Rows, Wave, add_outer, exp, gelu, gelu_slope, lanes, wave};
+use super::{Aligned, Layer, Rows, Vectors, Wave, add_outer, exp, gelu, gelu_slope, wave};
 
 /// Every kind of vectors that this processor has, and none.
 pub(crate) fn arches() -> Vec<Arch> {
@@ -148,11 +148,10 @@ fn layers_are_matrix_products() {
                 if film { f64::from(gamma[k]) * x + f64::from(beta[k]) } else { x }
             };
             for modulated in [false, true] {
-                let mut layer = Layer::new(inputs, outputs, lanes(arch));
+                let mut layer = Layer::new(inputs, outputs, Vectors::of(arch));
+                layer.pack(&weight, Some(&bias));
                 if modulated {
-                    layer.pack_film(&weight, Some(&bias), (&gamma, &beta));
-                } else {
-                    layer.pack(&weight, Some(&bias));
+                    layer = layer.modulated(arch, (&gamma, &beta));
                 }
                 for row in [outputs, layer.columns()] {
                     let mut out = vec![f32::NAN; rows * row];
@@ -178,7 +177,7 @@ fn layers_are_matrix_products() {
 fn outer_products_are_sums_over_rows() {
     for arch in arches() {
         for (rows, outputs, vectors) in [(1, 1, 1), (5, 7, 2), (32, 24, 3), (31, 33, 5)] {
-            let columns = vectors * lanes(arch);
+            let columns = vectors * Vectors::of(arch).lanes;
             let left = numbers(rows * outputs, 1.0);
             let mut right = Aligned::zeros(rows * columns);
             right.as_mut().copy_from_slice(&numbers(rows * columns, 2.0));
