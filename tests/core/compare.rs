@@ -228,13 +228,10 @@ fn renamed_added_and_removed() {
         ("form2", "F32", &[1, 1], two),
     ]);
     let found = compare(side(&a), side(&b), EXACT).unwrap();
-    let renamed: Vec<_> = found.renamed.iter().map(|x| (x.from.as_str(), x.to.as_str())).collect();
+    let renamed: Vec<_> = found.renamed.iter().map(|x| (x.from, x.to)).collect();
     assert_eq!(renamed, [("old.x.weight", "new.x.weight"), ("old.y.weight", "new.y.weight")]);
-    let names = |of: &[(String, &film_core::checkpoint::TensorInfo)]| -> Vec<String> {
-        of.iter().map(|(name, _)| name.clone()).collect()
-    };
-    assert_eq!(names(&found.removed), ["form", "gone"]);
-    assert_eq!(names(&found.added), ["form2", "fresh"]);
+    assert!(found.removed.iter().map(|(name, _)| *name).eq(["form", "gone"]));
+    assert!(found.added.iter().map(|(name, _)| *name).eq(["form2", "fresh"]));
     assert_eq!(found.pairs.len(), 1);
     assert!(!found.is_same());
 }
@@ -269,8 +266,8 @@ fn many_equal_tensors_are_paired_in_the_order_of_their_names() {
     };
     let ((_a, a), (_b, b)) = (scalars(&from), scalars(&to));
     let found = compare(side(&a), side(&b), EXACT).unwrap();
-    let pairs = found.renamed.iter().map(|renamed| (&renamed.from, &renamed.to));
-    assert!(pairs.eq(from.iter().zip(&to)));
+    let pairs = found.renamed.iter().map(|renamed| (renamed.from, renamed.to));
+    assert!(pairs.eq(from.iter().map(String::as_str).zip(to.iter().map(String::as_str))));
     assert!(found.removed.is_empty() && found.added.is_empty());
 }
 

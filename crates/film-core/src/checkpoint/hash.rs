@@ -4,7 +4,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::parallel::{self, BLOCK};
+use super::parallel::{self, BLOCK, GROUP};
 use super::{Checkpoint, TensorInfo};
 use crate::error::Result;
 
@@ -33,6 +33,7 @@ impl Checkpoint {
             })?;
             Ok(Digest(hash.finalize().into()))
         };
-        parallel::map(tensors, || vec![0; BLOCK], hash).into_iter().collect()
+        let groups = tensors.chunks(GROUP);
+        groups.flat_map(|group| parallel::map(group, || vec![0; BLOCK], hash)).collect()
     }
 }

@@ -4,7 +4,7 @@
 //! path ─ locate ─▶ files ─ header ─▶ names and shapes ─ discover ─▶ generators
 //!                                          └─ read ─▶ tensors ─ builder ─▶ VarBuilder
 //! pickles ─ pickle ─▶ tensors                     path ─ verify ─▶ everything that is wrong
-//! tensors ─ save, shards ─▶ writer ─▶ atomic ─▶ path   two checkpoints ─ compare ─▶ how they differ
+//! tensors ─ save, shards, layout ─▶ writer ─▶ atomic ─▶ path   two checkpoints ─ compare ─▶ how they differ
 //! a generator, kernel or convolution ─ extract ─▶ writer
 //! ```
 //!
@@ -23,6 +23,7 @@ mod extract;
 mod hash;
 mod header;
 mod index;
+mod layout;
 mod locate;
 mod names;
 mod parallel;
@@ -58,9 +59,10 @@ pub use extract::Extraction;
 pub use hash::Digest;
 pub use header::TensorInfo;
 pub use index::stays_inside;
+pub use layout::Layout;
 pub use pickle::{PickleCheckpoint, PickleFile, PickleOptions, PickleTensor, Skipped};
 pub use safetensors::Dtype;
-pub use save::{Layout, save, save_sharded, save_tensors, to_le_bytes};
+pub use save::{save, save_sharded, save_tensors, to_le_bytes};
 pub use values::Values;
 pub use verify::{Verified, verify};
 pub use writer::CheckpointWriter;

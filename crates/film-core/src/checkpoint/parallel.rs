@@ -6,6 +6,9 @@ use std::thread::{available_parallelism, scope};
 /// Bytes that a thread reads at once: large enough for the system, small enough for the processor's cache.
 pub(super) const BLOCK: usize = 256 * 1024;
 
+/// As many items at once leave little behind, of however many there are.
+pub(super) const GROUP: usize = 1 << 16;
+
 /// More threads than this do not read faster.
 const MOST: usize = 4;
 

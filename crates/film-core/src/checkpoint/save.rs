@@ -4,117 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::Dtype;
 use serde::Serialize;
 
-use super::entries::METADATA;
-use super::header::MAX_HEADER_BYTES;
+use super::layout::Entry;
 use super::locate::CONFIG;
-use super::names::MAX_NAME;
-use super::shards::Entry;
 use super::writer::CheckpointWriter;
 use crate::error::{Error, Result};
-use crate::short::short;
-
-/// The header of a safetensors file to be, and where each tensor's bytes go.
-///
-/// Tensors are laid out by falling alignment, then by name, so the bytes depend on nothing else.
-/// The metadata is `{"format": "pt"}`, which `transformers`-style loaders ask for.
-#[derive(Debug, Clone)]
-pub struct Layout {
-    header: Vec<u8>,
-    tensors: BTreeMap<String, Place>,
-    bytes: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Place {
-    dtype: Dtype,
-    offset: u64,
-    bytes: u64,
-}
-
-impl Layout {
-    /// Lays out tensors of these names, dtypes and shapes.
-    ///
-    /// # Errors
-    /// If a name stands twice or is `__metadata__`, names are too long for the format, or sizes overflow.
-    pub fn new(tensors: impl IntoIterator<Item = (String, Dtype, Vec<usize>)>) -> Result<Self> {
-        let mut tensors: Vec<_> = tensors.into_iter().collect();
-        tensors.sort_by(|(a, a_dtype, _), (b, b_dtype, _)| {
-            b_dtype.bitsize().cmp(&a_dtype.bitsize()).then_with(|| a.cmp(b))
-        });
-        let mut json = serde_json::Map::new();
-        json.insert(METADATA.into(), serde_json::json!({"format": "pt"}));
-        let mut places = BTreeMap::new();
-        let mut end = 0u64;
-        for (name, dtype, shape) in tensors {
-            if name == METADATA {
-                let expected = "a name that the format does not reserve";
-                return Err(Error::tensor(&name, expected, format!("{name:?}")));
-            }
-            if name.len() > MAX_NAME {
-                let expected = format!("a name of at most {MAX_NAME} bytes");
-                let bytes = name.len().to_string();
-                return Err(Error::tensor(short(&name).to_string(), expected, bytes));
-            }
-            let start = end;
-            end = start.checked_add(stored_bytes(&name, dtype, &shape)?).ok_or_else(|| {
-                let detail = format!("shape {shape:?} of {dtype}");
-                Error::Overflow { what: format!("{}: the end", short(&name)), detail }
-            })?;
-            let entry = serde_json::json!({"dtype": dtype.to_string(), "shape": shape, "data_offsets": [start, end]});
-            let place = Place { dtype, offset: start, bytes: end - start };
-            if json.insert(name.clone(), entry).is_some()
-                || places.insert(name.clone(), place).is_some()
-            {
-                return Err(Error::tensor(name, "one tensor of that name", "two"));
-            }
-        }
-        let mut text = serde_json::Value::Object(json).to_string();
-        // The data begins at a multiple of 8, as loaders that map the file want it.
-        text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-        if text.len() as u64 > MAX_HEADER_BYTES {
-            let text = format!("{} bytes of names are too many for a safetensors file", text.len());
-            return Err(Error::Format(text));
-        }
-        let header = [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
-        for place in places.values_mut() {
-            place.offset += header.len() as u64;
-        }
-        Ok(Self { bytes: header.len() as u64 + end, header, tensors: places })
-    }
-
-    /// The bytes in front of the tensors.
-    pub fn header(&self) -> &[u8] {
-        &self.header
-    }
-
-    /// The whole file's size.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Where a tensor's bytes begin in the file, and how many they are.
-    pub fn place(&self, name: &str) -> Option<(u64, u64)> {
-        self.tensors.get(name).map(|place| (place.offset, place.bytes))
-    }
-
-    /// A tensor's dtype.
-    pub fn dtype(&self, name: &str) -> Option<Dtype> {
-        self.tensors.get(name).map(|place| place.dtype)
-    }
-}
-
-/// What a tensor takes in a file.
-pub(super) fn stored_bytes(name: &str, dtype: Dtype, shape: &[usize]) -> Result<u64> {
-    let bits =
-        shape.iter().try_fold(dtype.bitsize() as u64, |bits, &size| bits.checked_mul(size as u64));
-    bits.map(|bits| bits / 8).ok_or_else(|| {
-        let detail = format!("shape {shape:?} of {dtype}");
-        Error::Overflow { what: format!("{}: the size", short(name)), detail }
-    })
-}
 
 /// Writes `directory`/config.json and `directory`/model.safetensors.
 ///
@@ -220,46 +115,4 @@ pub fn to_le_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
         DType::F64 => bytes!(f64, f64::to_le_bytes),
         other => return Err(Error::tensor("tensor", "a dtype that can be stored", other.as_str())),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wide_tensors_come_first_then_names() {
-        let tensor = |name: &str, dtype| (name.to_string(), dtype, vec![2]);
-        let layout = Layout::new([
-            tensor("b", Dtype::F32),
-            tensor("c", Dtype::F16),
-            tensor("a", Dtype::F32),
-            tensor("d", Dtype::F64),
-        ]);
-        let layout = layout.unwrap();
-        let (length, text) = layout.header().split_at(8);
-        assert_eq!(u64::from_le_bytes(length.try_into().unwrap()), text.len() as u64);
-        assert_eq!(layout.header().len() % 8, 0);
-        let text = std::str::from_utf8(text).unwrap().trim_end();
-        assert_eq!(
-            text,
-            "{\"__metadata__\":{\"format\":\"pt\"},\
-             \"d\":{\"dtype\":\"F64\",\"shape\":[2],\"data_offsets\":[0,16]},\
-             \"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[16,24]},\
-             \"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[24,32]},\
-             \"c\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[32,36]}}"
-        );
-        assert_eq!(layout.place("b").unwrap().0, layout.header().len() as u64 + 24);
-        assert!(Layout::new([tensor("a", Dtype::F32), tensor("a", Dtype::F16)]).is_err());
-    }
-
-    #[test]
-    fn names_are_no_longer_than_what_is_read() {
-        let layout = |bytes| Layout::new([("n".repeat(bytes), Dtype::F32, vec![2])]);
-        assert!(layout(MAX_NAME).is_ok());
-        let text = layout(MAX_NAME + 1).unwrap_err().to_string();
-        assert!(
-            text.ends_with("n: expected a name of at most 1048576 bytes, found 1048577"),
-            "{text}"
-        );
-    }
 }

@@ -1,21 +1,16 @@
 //! Which tensor goes into which file, by the names that Hugging Face's libraries give them.
 
-use safetensors::Dtype;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
+use super::layout::{Entry, Layout, describe, stored_bytes};
 use super::locate::{INDEX, WEIGHTS};
-use super::save::{Layout, stored_bytes};
 use crate::error::{Error, Result};
-
-/// A tensor to be written: name, dtype, shape.
-pub(super) type Entry = (String, Dtype, Vec<usize>);
 
 /// One file to be written.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) name: String,
     pub(super) layout: Layout,
-    pub(super) tensors: Vec<String>,
 }
 
 /// The files of a checkpoint to be written.
@@ -35,37 +30,30 @@ impl Shards {
             return Err(Error::tensor(&pair[0].0, "one tensor of that name", "two"));
         }
         let limit = max_bytes.unwrap_or(u64::MAX);
-        let mut parts: Vec<Vec<Entry>> = Vec::new();
-        let (mut room, mut total) = (0, 0u64);
-        for tensor in tensors {
-            let (bytes, header) = cost(&tensor)?;
+        let mut begins = vec![0];
+        let (mut room, mut total) = (limit.saturating_sub(HEADER), 0u64);
+        for (index, tensor) in tensors.iter().enumerate() {
+            let (bytes, header) = cost(tensor)?;
             total = total.saturating_add(bytes);
             let taken = bytes.saturating_add(header);
-            match parts.last_mut() {
-                Some(part) if taken <= room => {
-                    room -= taken;
-                    part.push(tensor);
-                }
-                _ => {
-                    room = limit.saturating_sub(HEADER).saturating_sub(taken);
-                    parts.push(vec![tensor]);
-                }
+            if taken > room && index > 0 {
+                begins.push(index);
+                room = limit.saturating_sub(HEADER);
             }
+            room = room.saturating_sub(taken);
         }
-        if parts.is_empty() {
-            parts.push(Vec::new());
-        }
-        let count = parts.len();
+        let count = begins.len();
         let name = |number: usize| match count {
             1 => WEIGHTS.to_string(),
             _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
         };
-        let shards = parts.into_iter().enumerate().map(|(number, part)| {
-            let tensors = part.iter().map(|(name, ..)| name.clone()).collect();
-            Ok(Shard { name: name(number), layout: Layout::new(part)?, tensors })
-        });
-        let shards = shards.collect::<Result<Vec<_>>>()?;
-        let index = (count > 1).then(|| index(&shards, total));
+        let mut shards = Vec::with_capacity(count);
+        for (number, begin) in begins.into_iter().enumerate().rev() {
+            let layout = Layout::new(tensors.split_off(begin))?;
+            shards.push(Shard { name: name(number), layout });
+        }
+        shards.reverse();
+        let index = if count > 1 { Some(index(&shards, total)?) } else { None };
         Ok(Self { shards, index })
     }
 }
@@ -75,21 +63,39 @@ const HEADER: u64 = 64;
 
 /// A tensor's bytes, and at most those of its entry in the header.
 fn cost((name, dtype, shape): &Entry) -> Result<(u64, u64)> {
-    let bytes = stored_bytes(name, *dtype, shape)?;
-    let offsets = [u64::MAX; 2];
-    let entry =
-        json!({name: {"dtype": dtype.to_string(), "shape": shape, "data_offsets": offsets}});
-    Ok((bytes, entry.to_string().len() as u64))
+    let mut entry = Vec::new();
+    describe(&mut entry, name, *dtype, shape, (u64::MAX, u64::MAX))?;
+    let comma = 1;
+    Ok((stored_bytes(name, *dtype, shape)?, entry.len() as u64 + comma))
 }
 
 /// The index of several files.
-fn index(shards: &[Shard], total_size: u64) -> String {
-    let tensors = shards.iter().flat_map(|shard| {
-        shard.tensors.iter().map(|tensor| (tensor.clone(), Value::from(shard.name.as_str())))
-    });
-    let weight_map: Map<String, Value> = tensors.collect();
-    let index = json!({"metadata": {"total_size": total_size}, "weight_map": weight_map});
-    format!("{index:#}\n")
+fn index(shards: &[Shard], total_size: u64) -> Result<String> {
+    #[derive(Serialize)]
+    struct Content<'a> {
+        metadata: Metadata,
+        weight_map: WeightMap<'a>,
+    }
+    #[derive(Serialize)]
+    struct Metadata {
+        total_size: u64,
+    }
+    struct WeightMap<'a>(&'a [Shard]);
+
+    impl Serialize for WeightMap<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            let shards = self.0.iter();
+            let tensors =
+                shards.flat_map(|shard| shard.layout.names().map(|name| (name, &shard.name)));
+            serializer.collect_map(tensors)
+        }
+    }
+
+    let content = Content { metadata: Metadata { total_size }, weight_map: WeightMap(shards) };
+    let mut text = serde_json::to_string_pretty(&content)
+        .map_err(|error| Error::Format(format!("{INDEX}: {error}")))?;
+    text.push('\n');
+    Ok(text)
 }
 
 /// Whether a file of that name is part of a checkpoint that this module wrote, or one like it.
@@ -108,6 +114,9 @@ pub(super) fn is_part(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::Dtype;
+    use serde_json::Value;
+
     use super::*;
 
     fn entries(sizes: &[usize]) -> Vec<Entry> {
@@ -116,7 +125,8 @@ mod tests {
     }
 
     fn names(shards: &Shards) -> Vec<Vec<String>> {
-        shards.shards.iter().map(|shard| shard.tensors.clone()).collect()
+        let names = |shard: &Shard| shard.layout.names().map(String::from).collect();
+        shards.shards.iter().map(names).collect()
     }
 
     #[test]
@@ -128,7 +138,7 @@ mod tests {
             assert_eq!(all, ["t0", "t1", "t2", "t3", "t4", "t5"]);
             for shard in &shards.shards {
                 assert!(
-                    shard.layout.bytes() <= limit || shard.tensors.len() == 1,
+                    shard.layout.bytes() <= limit || shard.layout.names().count() == 1,
                     "{limit}: {shard:?}"
                 );
             }

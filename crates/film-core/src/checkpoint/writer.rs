@@ -1,13 +1,12 @@
 //! A checkpoint's files, which appear together.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
 use super::atomic::{AtomicFile, OutputDirectory, Removals};
+use super::layout::Layout;
 use super::locate::{CONFIG, INDEX, WEIGHTS};
-use super::save::Layout;
 use super::shards::{Shard, Shards, is_part};
 use crate::error::{Error, Result};
 
@@ -16,9 +15,8 @@ use crate::error::{Error, Result};
 /// Dropped before that, it leaves nothing behind.
 #[derive(Debug)]
 pub struct CheckpointWriter {
+    /// In the order of their tensors' names.
     files: Vec<(AtomicFile, Layout)>,
-    /// Which file a tensor is in.
-    file_of: HashMap<String, usize>,
     config: Option<AtomicFile>,
     index: Option<AtomicFile>,
     /// What there will be, and how many bytes of it.
@@ -99,7 +97,6 @@ impl CheckpointWriter {
     fn empty(directory: Option<OutputDirectory>, overwrite: bool) -> Self {
         Self {
             files: Vec::new(),
-            file_of: HashMap::new(),
             config: None,
             index: None,
             written: Vec::new(),
@@ -111,7 +108,6 @@ impl CheckpointWriter {
     fn stage(&mut self, path: PathBuf, shard: Shard) -> Result<()> {
         let mut file = AtomicFile::create(&path, self.overwrite)?;
         file.write(shard.layout.header())?;
-        self.file_of.extend(shard.tensors.into_iter().map(|tensor| (tensor, self.files.len())));
         self.written.push((path, shard.layout.bytes()));
         self.files.push((file, shard.layout));
         Ok(())
@@ -123,8 +119,10 @@ impl CheckpointWriter {
     /// If the tensor is not one of those announced or ends before these bytes do, or the system cannot write.
     pub fn write(&mut self, tensor: &str, start: u64, bytes: &[u8]) -> Result<()> {
         let missing = || Error::MissingTensor { tensor: tensor.into() };
-        let file = *self.file_of.get(tensor).ok_or_else(missing)?;
-        let (file, layout) = &mut self.files[file];
+        let begins_before =
+            |layout: &Layout| layout.names().next().is_some_and(|first| first <= tensor);
+        let files = self.files.partition_point(|(_, layout)| begins_before(layout));
+        let (file, layout) = self.files[..files].last_mut().ok_or_else(missing)?;
         let (offset, size) = layout.place(tensor).ok_or_else(missing)?;
         let end = start.saturating_add(bytes.len() as u64);
         if end > size {

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Diff) -> Result<Status> {
         Side { checkpoint: &b, strip_prefix: args.strip_prefix_b.as_deref() },
         tolerance,
     )?;
-    comparison.pairs.sort_by(|x, y| largest_first(x, y));
+    comparison.pairs.sort_unstable_by(largest_first);
     let printed = if args.json {
         printer::json(&report(args, &comparison, tolerance))
     } else {
@@ -88,7 +88,7 @@ fn largest_first(x: &Pair, y: &Pair) -> Ordering {
         Some(found) => (false, found.non_finite > 0, found.max_abs),
     };
     let ((a, b, c), (d, e, f)) = (key(x), key(y));
-    (d, e).cmp(&(a, b)).then(f.total_cmp(&c)).then_with(|| x.name.cmp(&y.name))
+    (d, e).cmp(&(a, b)).then(f.total_cmp(&c)).then_with(|| x.name.cmp(y.name))
 }
 
 /// Whether nothing at all is to be said of the two.
@@ -101,7 +101,7 @@ fn report<'a>(args: &Diff, comparison: &'a Comparison, tolerance: Tolerance) -> 
     let (identical, others): (Vec<&Pair>, Vec<&Pair>) =
         comparison.pairs.iter().partition(|pair| is_identical(pair));
     let tensor =
-        |(name, tensor): &'a (String, &TensorInfo)| Tensor { name, stored: (*tensor).into() };
+        |&(name, tensor): &(&'a str, &'a TensorInfo)| Tensor { name, stored: tensor.into() };
     Report {
         schema_version: SCHEMA_VERSION,
         a: args.a.display().to_string(),
@@ -112,7 +112,7 @@ fn report<'a>(args: &Diff, comparison: &'a Comparison, tolerance: Tolerance) -> 
         compared: others
             .into_iter()
             .map(|pair| Compared {
-                name: &pair.name,
+                name: pair.name,
                 same: pair.is_same(),
                 a: pair.a.into(),
                 b: pair.b.into(),
@@ -122,7 +122,7 @@ fn report<'a>(args: &Diff, comparison: &'a Comparison, tolerance: Tolerance) -> 
         renamed: comparison
             .renamed
             .iter()
-            .map(|renamed| Renamed { from: &renamed.from, to: &renamed.to })
+            .map(|renamed| Renamed { from: renamed.from, to: renamed.to })
             .collect(),
         removed: comparison.removed.iter().map(tensor).collect(),
         added: comparison.added.iter().map(tensor).collect(),
@@ -166,7 +166,7 @@ fn print(args: &Diff, comparison: &Comparison) -> Result<()> {
             let mut table = Table::new(&columns);
             for (name, tensor) in tensors {
                 let shape = format!("{:?}", tensor.shape);
-                table.row([name.clone(), tensor.dtype.to_string(), shape]);
+                table.row([(*name).into(), tensor.dtype.to_string(), shape]);
             }
             table.print_wrapped(&mut out, printer::columns())?;
             writeln!(out)?;
@@ -202,7 +202,7 @@ fn rows(table: &mut Table<5>, pair: &Pair) {
         ],
     };
     let [over, max_abs, max_rel, cosine] = numbers;
-    table.row([pair.name.clone(), over, max_abs, max_rel, cosine]);
+    table.row([pair.name.into(), over, max_abs, max_rel, cosine]);
     let mut note = |text: String| {
         let mut cells: [String; 5] = Default::default();
         cells[0] = text;

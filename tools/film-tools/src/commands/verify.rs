@@ -77,6 +77,8 @@ pub(crate) fn run(args: &Verify) -> Result<Status> {
 fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
     /// As many at once as are counted without much memory, where there are a million.
     const GROUP: usize = 1 << 16;
+    /// As many are told of, as of what is wrong with the structure; of more only the number.
+    const MOST: usize = 10_000;
     let problem = |(tensor, values): (&&TensorInfo, Result<Values, Error>)| {
         let file = checkpoint.file_of(tensor).path();
         let values = match values {
@@ -101,10 +103,15 @@ fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
         Some(Error::Format(text).in_file(file))
     };
     let groups = tensors.chunks(GROUP);
-    groups
-        .flat_map(|group| group.iter().zip(checkpoint.count_values(group)))
-        .filter_map(problem)
-        .collect()
+    let all = groups.flat_map(|group| group.iter().zip(checkpoint.count_values(group)));
+    let mut found = all.filter_map(problem);
+    let mut told: Vec<Error> = found.by_ref().take(MOST).collect();
+    let more = found.count();
+    if more > 0 {
+        let text = format!("{} more with such values", plural(more, "tensor"));
+        told.push(Error::Format(text).in_file(checkpoint.path()));
+    }
+    told
 }
 
 /// What the weights of each generator tell, and what of it is cause for concern.

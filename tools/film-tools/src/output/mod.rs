@@ -13,4 +13,4 @@ pub(crate) use natural::natural;
 pub(crate) use progress::{CHUNK_BYTES, Progress};
 pub(crate) use table::{Align, Table, number, size, wrap};
 pub(crate) use tensors::{Entry, Format, Target, TensorWriter};
-pub(crate) use tree::{Leaf, Node, tree};
+pub(crate) use tree::{Branch, Leaf, Node, Nodes, sort, tree};

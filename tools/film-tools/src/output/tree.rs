@@ -1,4 +1,7 @@
 //! Dotted names as a tree, in which blocks that repeat are folded: `blocks.[0..11]`.
+//!
+//! The names are sorted once. A node is where its names stand among them, and what is below it is looked for when it is
+//! asked for: the tree of a million names takes no more than the names.
 
 use std::borrow::Cow;
 
@@ -13,131 +16,166 @@ const MAX_DEPTH: usize = 48;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Leaf<'a> {
     pub(crate) tensor: &'a TensorInfo,
-    pub(crate) hash: Option<Digest>,
+    pub(crate) hash: Option<&'a Digest>,
 }
 
-/// A segment of a name, and those below it up to the next fork.
-#[derive(Debug, Clone, Default)]
+/// The names that agree up to the end of a segment, and how many siblings of the same structure they stand for.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Node<'a> {
-    segment: Cow<'a, str>,
-    /// What follows the segment on the same line, each with its dot.
-    rest: Cow<'a, str>,
-    /// How many siblings of the same structure this one stands for.
+    /// In natural order.
+    leaves: &'a [Leaf<'a>],
+    /// Where the segment begins, in bytes.
+    start: usize,
+    /// How many segments stand before it.
+    depth: usize,
+    siblings: u64,
+}
+
+/// The nodes of one depth below names that agree up to there, in natural order.
+#[derive(Debug, Clone)]
+pub(crate) struct Nodes<'a> {
+    leaves: &'a [Leaf<'a>],
+    start: usize,
+    depth: usize,
+}
+
+/// A node with those below it up to the next fork: what one line tells of.
+#[derive(Debug)]
+pub(crate) struct Branch<'a> {
+    /// The segments, with the dots between them.
+    pub(crate) name: String,
+    /// How many branches of the same structure this one stands for.
     pub(crate) repeats: u64,
+    /// The tensors of one of them.
+    pub(crate) leaves: &'a [Leaf<'a>],
     /// The tensor of exactly this name (the first of the repeated ones).
     pub(crate) tensor: Option<Leaf<'a>>,
-    pub(crate) children: Vec<Node<'a>>,
-    /// Numbers in one repeat.
-    pub(crate) parameters: u64,
-    /// Bytes in one repeat.
-    pub(crate) bytes: u64,
+    pub(crate) children: Nodes<'a>,
+}
+
+/// Puts leaves in the order that [`tree`] takes them in.
+pub(crate) fn sort(leaves: &mut [Leaf]) {
+    leaves.sort_by(|a, b| natural(&a.tensor.name, &b.tensor.name));
+}
+
+/// The roots of the tree of [sorted](sort) leaves.
+pub(crate) fn tree<'a>(leaves: &'a [Leaf<'a>]) -> Nodes<'a> {
+    Nodes { leaves, start: 0, depth: 0 }
+}
+
+impl<'a> Nodes<'a> {
+    /// The first leaves, which agree in their segment.
+    fn siblings(&self) -> &'a [Leaf<'a>] {
+        let segment = |leaf: &Leaf<'a>| segment(leaf, self.start, self.depth);
+        self.leaves.chunk_by(|a, b| segment(a) == segment(b)).next().unwrap_or_default()
+    }
+
+    fn pass(&mut self, leaves: &[Leaf]) {
+        self.leaves = &self.leaves[leaves.len()..];
+    }
+}
+
+impl<'a> Iterator for Nodes<'a> {
+    type Item = Node<'a>;
+
+    /// The next node, which takes along the siblings behind it that are numbered consecutively and of the same structure.
+    fn next(&mut self) -> Option<Node<'a>> {
+        let leaves = self.siblings();
+        if leaves.is_empty() {
+            return None;
+        }
+        self.pass(leaves);
+        let mut node = Node { leaves, start: self.start, depth: self.depth, siblings: 1 };
+        let Some(number_of_first) = number(node.segment()) else { return Some(node) };
+        loop {
+            let others = self.siblings();
+            if others.is_empty() {
+                return Some(node);
+            }
+            let other = Node { leaves: others, ..node };
+            let follows = number_of_first.checked_add(node.siblings);
+            if follows.is_none() || number(other.segment()) != follows || !node.is_like(&other) {
+                return Some(node);
+            }
+            self.pass(others);
+            node.siblings += 1;
+        }
+    }
 }
 
 impl<'a> Node<'a> {
-    /// The tensors of one repeat: its own, and those of the nodes below, each as many times as it is repeated.
-    pub(crate) fn tensors(&self) -> Vec<(u64, &'a TensorInfo)> {
-        let mut tensors: Vec<_> = self.tensor.iter().map(|leaf| (1, leaf.tensor)).collect();
-        for child in &self.children {
-            let below = child.tensors().into_iter();
-            tensors.extend(below.map(|(count, tensor)| (count * child.repeats, tensor)));
+    /// Its tensors, those of all its siblings not among them.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &'a TensorInfo> {
+        self.leaves.iter().map(|leaf| leaf.tensor)
+    }
+
+    /// The bytes of its tensors and its siblings'.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.siblings * self.tensors().map(|tensor| tensor.bytes).sum::<u64>()
+    }
+
+    /// The branch that begins with it.
+    pub(crate) fn branch(mut self) -> Branch<'a> {
+        let (mut name, mut repeats) = (String::new(), 1);
+        loop {
+            name.push_str(&self.label());
+            repeats *= self.siblings;
+            let (first, end) = (self.leaves[0], self.end());
+            let mut children = Nodes { leaves: self.leaves, start: end + 1, depth: self.depth + 1 };
+            // The shortest name comes first: the one that ends here, if one does. A path without forks is one line.
+            let ends = first.tensor.name.len() == end || self.leaves.len() == 1;
+            if ends {
+                name.push_str(&first.tensor.name[end..]);
+                children.leaves = &self.leaves[1..];
+            } else {
+                let mut below = children.clone();
+                if let (Some(only), None) = (below.next(), below.next()) {
+                    name.push('.');
+                    self = only;
+                    continue;
+                }
+            }
+            let tensor = ends.then_some(first);
+            return Branch { name, repeats, leaves: self.leaves, tensor, children };
         }
-        tensors
     }
 
-    /// The segments on this node's line.
-    pub(crate) fn name(&self) -> String {
-        format!("{}{}", self.segment, self.rest)
+    fn segment(&self) -> &'a str {
+        segment(&self.leaves[0], self.start, self.depth)
+    }
+
+    /// Where the segment ends.
+    fn end(&self) -> usize {
+        self.start + self.segment().len()
+    }
+
+    /// The segment as it is shown.
+    fn label(&self) -> Cow<'a, str> {
+        match number(self.segment()) {
+            Some(first) if self.siblings > 1 => {
+                format!("[{first}..{}]", first + (self.siblings - 1)).into()
+            }
+            _ => self.segment().into(),
+        }
+    }
+
+    /// Whether another node differs in nothing but its segment: names, dtypes, shapes, and bytes where they are hashed.
+    fn is_like(&self, other: &Self) -> bool {
+        let (end, other_end) = (self.end(), other.end());
+        let alike = |(a, b): (&Leaf, &Leaf)| {
+            a.tensor.name[end..] == b.tensor.name[other_end..]
+                && (a.tensor.dtype, &a.tensor.shape, a.hash)
+                    == (b.tensor.dtype, &b.tensor.shape, b.hash)
+        };
+        self.leaves.len() == other.leaves.len() && self.leaves.iter().zip(other.leaves).all(alike)
     }
 }
 
-/// The tree of `leaves`.
-pub(crate) fn tree<'a>(leaves: &[Leaf<'a>]) -> Vec<Node<'a>> {
-    let mut leaves: Vec<&Leaf> = leaves.iter().collect();
-    leaves.sort_by(|a, b| natural(&a.tensor.name, &b.tensor.name));
-    level(&leaves, 0, 0)
-}
-
-/// The nodes at `depth` of names that agree in front of byte `start`, where that depth begins.
-fn level<'a>(leaves: &[&Leaf<'a>], start: usize, depth: usize) -> Vec<Node<'a>> {
-    let segment = |leaf: &&Leaf<'a>| segment(&leaf.tensor.name[start..], depth);
-    let siblings = leaves.chunk_by(|a, b| segment(a) == segment(b));
-    fold(siblings.map(|leaves| node(leaves, start, depth)))
-}
-
-/// The segment at `depth`, with which `rest` begins.
-fn segment(rest: &str, depth: usize) -> &str {
+/// The segment at `depth`, which begins at byte `start` of the name.
+fn segment<'a>(leaf: &Leaf<'a>, start: usize, depth: usize) -> &'a str {
+    let rest = &leaf.tensor.name[start..];
     match rest.bytes().position(|byte| byte == b'.') {
         Some(dot) if depth + 1 < MAX_DEPTH => &rest[..dot],
         _ => rest,
     }
-}
-
-/// The node of names that agree from byte `start` to the end of the segment at `depth`.
-fn node<'a>(leaves: &[&Leaf<'a>], start: usize, depth: usize) -> Node<'a> {
-    let name = leaves[0].tensor.name.as_str();
-    let segment = segment(&name[start..], depth);
-    let end = start + segment.len();
-    let mut node = Node { segment: segment.into(), repeats: 1, ..Node::default() };
-    // The shortest name comes first: the one that ends here, if one does. A path without forks is one line.
-    let ends = name.len() == end || leaves.len() == 1;
-    if ends {
-        node.rest = name[end..].into();
-        node.tensor = Some(*leaves[0]);
-        node.parameters = leaves[0].tensor.count() as u64;
-        node.bytes = leaves[0].tensor.bytes;
-    }
-    let mut children = level(&leaves[usize::from(ends)..], end + 1, depth + 1);
-    if !ends && let [only] = children.as_mut_slice() {
-        let only = std::mem::take(only);
-        let rest = match (&only.segment, &only.rest) {
-            (Cow::Borrowed(first), Cow::Borrowed(rest)) => {
-                name[end..=end + first.len() + rest.len()].into()
-            }
-            (first, rest) => format!(".{first}{rest}").into(),
-        };
-        return Node { segment: node.segment, rest, ..only };
-    }
-    node.parameters += children.iter().map(|child| child.repeats * child.parameters).sum::<u64>();
-    node.bytes += children.iter().map(|child| child.repeats * child.bytes).sum::<u64>();
-    node.children = children;
-    node
-}
-
-/// Folds runs of consecutively numbered siblings of the same structure.
-fn fold<'a>(nodes: impl Iterator<Item = Node<'a>>) -> Vec<Node<'a>> {
-    let mut folded: Vec<(Node, Option<(u64, u64)>)> = Vec::new();
-    for node in nodes {
-        let own = number(&node.segment);
-        if let (Some(own), Some((first, Some((_, last))))) = (own, folded.last_mut())
-            && last.checked_add(1) == Some(own)
-            && same(first, &node)
-        {
-            *last = own;
-            continue;
-        }
-        folded.push((node, own.map(|own| (own, own))));
-    }
-    for (node, run) in &mut folded {
-        if let Some((first, last)) = run.filter(|(first, last)| first < last) {
-            node.segment = format!("[{first}..{last}]").into();
-            node.repeats *= last - first + 1;
-        }
-    }
-    folded.into_iter().map(|(node, _)| node).collect()
-}
-
-/// Whether two nodes differ in nothing but their own segment: names, dtypes, shapes, and bytes where they are hashed.
-fn same(a: &Node, b: &Node) -> bool {
-    let child = |(a, b): (&Node, &Node)| a.segment == b.segment && same(a, b);
-    let alike = match (a.tensor, b.tensor) {
-        (Some(a), Some(b)) => {
-            (a.tensor.dtype, &a.tensor.shape, a.hash) == (b.tensor.dtype, &b.tensor.shape, b.hash)
-        }
-        (a, b) => a.is_none() && b.is_none(),
-    };
-    alike
-        && a.rest == b.rest
-        && a.repeats == b.repeats
-        && a.children.len() == b.children.len()
-        && a.children.iter().zip(&b.children).all(child)
 }

@@ -8,12 +8,12 @@
 mod decode;
 mod tally;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use safetensors::Dtype;
 use serde::Serialize;
 
-use super::parallel::{self, BLOCK};
+use super::parallel::{self, BLOCK, GROUP};
 use super::{Checkpoint, Digest, TensorInfo, blocks, strip_prefix};
 use crate::error::{Error, Result};
 use crate::short::short;
@@ -46,16 +46,16 @@ pub struct Comparison<'a> {
     /// The tensors that have another name in B and the same dtype, shape and bytes, sorted by their names in A.
     pub renamed: Vec<Renamed<'a>>,
     /// The tensors that only A has, sorted by name.
-    pub removed: Vec<(String, &'a TensorInfo)>,
+    pub removed: Vec<(&'a str, &'a TensorInfo)>,
     /// The tensors that only B has, sorted by name.
-    pub added: Vec<(String, &'a TensorInfo)>,
+    pub added: Vec<(&'a str, &'a TensorInfo)>,
 }
 
 /// A tensor that both checkpoints have.
 #[derive(Debug)]
 pub struct Pair<'a> {
     /// Its name.
-    pub name: String,
+    pub name: &'a str,
     /// What A has.
     pub a: &'a TensorInfo,
     /// What B has.
@@ -71,9 +71,9 @@ pub struct Pair<'a> {
 #[derive(Debug)]
 pub struct Renamed<'a> {
     /// Its name in A.
-    pub from: String,
+    pub from: &'a str,
     /// Its name in B.
-    pub to: String,
+    pub to: &'a str,
     /// The tensor in B.
     pub tensor: &'a TensorInfo,
 }
@@ -138,46 +138,50 @@ impl Comparison<'_> {
 /// If nothing stands below a prefix, two names are the same without it, or a file changed under us.
 pub fn compare<'a>(a: Side<'a>, b: Side<'a>, tolerance: Tolerance) -> Result<Comparison<'a>> {
     let (mut removed, mut added) = (a.names()?, b.names()?);
-    let names: Vec<String> =
-        removed.keys().filter(|name| added.contains_key(*name)).cloned().collect();
     let tolerant = tolerance.rtol > 0.0 || tolerance.atol > 0.0;
-    let pairs: Vec<_> = names
-        .into_iter()
-        .filter_map(|name| {
-            let (a, b) = (removed.remove(&name)?, added.remove(&name)?);
-            Some(Pair { name, a, b, difference: None, tolerant })
-        })
-        .collect();
+    let pair = |&(name, a): &Named<'a>| {
+        let found = added.binary_search_by(|(other, _)| (*other).cmp(name)).ok()?;
+        Some(Pair { name, a, b: added[found].1, difference: None, tolerant })
+    };
+    let mut pairs: Vec<Pair> = removed.iter().filter_map(pair).collect();
+    let is_paired =
+        |pairs: &[Pair], name| pairs.binary_search_by(|pair| pair.name.cmp(name)).is_ok();
+    removed.retain(|(name, _)| !is_paired(&pairs, name));
+    added.retain(|(name, _)| !is_paired(&pairs, name));
     let sides = [a.checkpoint, b.checkpoint];
-    let differences = parallel::map(
-        &pairs,
-        || [vec![0; BLOCK], vec![0; BLOCK]],
-        |buffers, pair| difference(sides, [pair.a, pair.b], tolerance, buffers),
-    );
-    let pairs = pairs.into_iter().zip(differences);
-    let pairs = pairs.map(|(pair, difference)| Ok(Pair { difference: difference?, ..pair }));
-    let pairs = pairs.collect::<Result<_>>()?;
+    for pairs in pairs.chunks_mut(GROUP) {
+        let differences = parallel::map(
+            pairs,
+            || [vec![0; BLOCK], vec![0; BLOCK]],
+            |buffers, pair| difference(sides, [pair.a, pair.b], tolerance, buffers),
+        );
+        for (pair, difference) in pairs.iter_mut().zip(differences) {
+            pair.difference = difference?;
+        }
+    }
     let renamed = renamed(sides, &mut removed, &mut added)?;
-    let (removed, added) = (removed.into_iter().collect(), added.into_iter().collect());
     Ok(Comparison { pairs, renamed, removed, added })
 }
 
-/// Tensors by their names without a prefix.
-type Names<'a> = BTreeMap<String, &'a TensorInfo>;
+/// A tensor by its name without a prefix.
+type Named<'a> = (&'a str, &'a TensorInfo);
 
 impl<'a> Side<'a> {
-    fn names(&self) -> Result<Names<'a>> {
-        let mut names = BTreeMap::new();
+    /// Its tensors, sorted by their names without the prefix.
+    fn names(&self) -> Result<Vec<Named<'a>>> {
         let mut stripped = false;
-        for tensor in self.checkpoint.tensors() {
+        let bare = |tensor: &'a TensorInfo| {
             let bare = self.strip_prefix.and_then(|prefix| strip_prefix(&tensor.name, prefix));
             stripped |= bare.is_some();
-            let name = bare.unwrap_or(&tensor.name);
-            if let Some(other) = names.insert(name.to_string(), tensor) {
-                let [a, b, both] = [&other.name, &tensor.name, name].map(|name| short(name));
-                let text = format!("{a} and {b} would both be {both}");
-                return Err(Error::Selection(text).in_file(self.checkpoint.path()));
-            }
+            (bare.unwrap_or(&tensor.name), tensor)
+        };
+        let mut names: Vec<Named> = self.checkpoint.tensors().iter().map(bare).collect();
+        names.sort_by_key(|(name, _)| *name);
+        if let Some(pair) = names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let names = [&pair[0].1.name, &pair[1].1.name, pair[0].0];
+            let [a, b, both] = names.map(|name| short(name));
+            let text = format!("{a} and {b} would both be {both}");
+            return Err(Error::Selection(text).in_file(self.checkpoint.path()));
         }
         match self.strip_prefix {
             Some(prefix) if !stripped => {
@@ -260,24 +264,23 @@ const MOST_ALIKE: usize = 64;
 /// name ends most alike; of more than [`MOST_ALIKE`], the first by name.
 fn renamed<'a>(
     sides: [&'a Checkpoint; 2],
-    removed: &mut Names<'a>,
-    added: &mut Names<'a>,
+    removed: &mut Vec<Named<'a>>,
+    added: &mut Vec<Named<'a>>,
 ) -> Result<Vec<Renamed<'a>>> {
     // Only what has a counterpart of its dtype and shape is read.
     let form = |tensor: &'a TensorInfo| (tensor.dtype, tensor.shape.as_slice());
-    let candidates = |of: &Names<'a>, others: &Names<'a>| -> Vec<(String, &'a TensorInfo)> {
-        let forms: BTreeSet<_> = others.values().map(|tensor| form(tensor)).collect();
-        let alike = of.iter().filter(|(_, tensor)| forms.contains(&form(tensor)));
-        alike.map(|(name, tensor)| (name.clone(), *tensor)).collect()
+    let candidates = |of: &[Named<'a>], others: &[Named<'a>]| -> Vec<Named<'a>> {
+        let forms: BTreeSet<_> = others.iter().map(|(_, tensor)| form(tensor)).collect();
+        of.iter().filter(|(_, tensor)| forms.contains(&form(tensor))).copied().collect()
     };
-    let hashes = |checkpoint: &Checkpoint, names: &[(String, &'a TensorInfo)]| {
+    let hashes = |checkpoint: &Checkpoint, names: &[Named<'a>]| {
         let tensors: Vec<&TensorInfo> = names.iter().map(|(_, tensor)| *tensor).collect();
         checkpoint.sha256(&tensors)
     };
     let (before, after) = (candidates(removed, added), candidates(added, removed));
     let (before_hashes, after_hashes) = (hashes(sides[0], &before)?, hashes(sides[1], &after)?);
     type Key<'a> = (Dtype, &'a [usize], Digest);
-    let mut by_content: BTreeMap<Key<'a>, VecDeque<(String, &'a TensorInfo)>> = BTreeMap::new();
+    let mut by_content: BTreeMap<Key<'a>, VecDeque<Named<'a>>> = BTreeMap::new();
     for ((name, tensor), hash) in after.into_iter().zip(after_hashes) {
         let (dtype, shape) = form(tensor);
         by_content.entry((dtype, shape, hash)).or_default().push_back((name, tensor));
@@ -286,17 +289,19 @@ fn renamed<'a>(
     for ((from, tensor), hash) in before.into_iter().zip(before_hashes) {
         let (dtype, shape) = form(tensor);
         let Some(same) = by_content.get_mut(&(dtype, shape, hash)) else { continue };
-        let alike = |(_, (to, _)): &(usize, &(String, _))| common_end(&from, to);
+        let alike = |(_, (to, _)): &(usize, &Named)| common_end(from, to);
         // The first of the best.
         let best = match same.len() {
             ..=MOST_ALIKE => same.iter().enumerate().rev().max_by_key(alike).map(|(best, _)| best),
             _ => Some(0),
         };
         let Some((to, tensor)) = best.and_then(|best| same.remove(best)) else { continue };
-        removed.remove(&from);
-        added.remove(&to);
         renamed.push(Renamed { from, to, tensor });
     }
+    let (from, to): (HashSet<&str>, HashSet<&str>) =
+        renamed.iter().map(|renamed| (renamed.from, renamed.to)).unzip();
+    removed.retain(|(name, _)| !from.contains(name));
+    added.retain(|(name, _)| !to.contains(name));
     Ok(renamed)
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use film_core::checkpoint::{
     Checkpoint, CheckpointFile, Dtype, PickleCheckpoint, PickleFile, PickleOptions, PickleTensor,
-    Skipped,
+    Skipped, TensorInfo,
 };
 use film_core::{Error, Result};
 
@@ -19,10 +19,10 @@ pub(super) enum Weights {
 
 /// One of its tensors.
 #[derive(Debug, Clone)]
-pub(super) struct Tensor {
-    pub(super) name: String,
+pub(super) struct Tensor<'a> {
+    pub(super) name: &'a str,
     pub(super) dtype: Dtype,
-    pub(super) shape: Vec<usize>,
+    pub(super) shape: &'a [usize],
     /// Where a pickle has its elements; others may be there too.
     pub(super) storage: Option<(usize, usize)>,
     /// Its number among all of them.
@@ -49,26 +49,25 @@ impl Weights {
     }
 
     /// All tensors, sorted by name.
-    pub(super) fn tensors(&self) -> Vec<Tensor> {
-        let tensor = |index, name: &String, dtype, shape: &Vec<usize>, storage| Tensor {
-            name: name.clone(),
-            dtype,
-            shape: shape.clone(),
-            storage,
-            index,
-        };
-        match self {
+    pub(super) fn tensors(&self) -> impl Iterator<Item = Tensor<'_>> {
+        (0..self.count()).map(|index| match self {
             Self::Safetensors(checkpoint) => {
-                let tensors = checkpoint.tensors().iter().enumerate();
-                tensors.map(|(index, x)| tensor(index, &x.name, x.dtype, &x.shape, None)).collect()
+                let TensorInfo { name, dtype, shape, .. } = &checkpoint.tensors()[index];
+                Tensor { name, dtype: *dtype, shape, storage: None, index }
             }
             Self::Pickles(checkpoint) => {
-                let tensors = checkpoint.tensors().iter().enumerate();
-                let storage = |x: &PickleTensor| Some(x.storage());
-                tensors
-                    .map(|(index, x)| tensor(index, &x.name, x.dtype, &x.shape, storage(x)))
-                    .collect()
+                let tensor = &checkpoint.tensors()[index];
+                let PickleTensor { name, dtype, shape, .. } = tensor;
+                Tensor { name, dtype: *dtype, shape, storage: Some(tensor.storage()), index }
             }
+        })
+    }
+
+    /// How many tensors there are.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Safetensors(checkpoint) => checkpoint.tensors().len(),
+            Self::Pickles(checkpoint) => checkpoint.tensors().len(),
         }
     }
 

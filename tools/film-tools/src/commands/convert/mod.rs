@@ -59,10 +59,10 @@ struct File {
 }
 
 /// A tensor on its way.
-struct Item {
-    tensor: Tensor,
+struct Item<'a> {
+    tensor: Tensor<'a>,
     /// What it is called in the output.
-    name: String,
+    name: &'a str,
     cast: Option<Cast>,
     dtype: Dtype,
     /// Finite numbers that the cast made infinite.
@@ -86,10 +86,7 @@ pub(crate) fn run(args: &Convert) -> Result<()> {
         return Err(Usage("--key: only a pickle has state dicts to choose from".into()).into());
     }
     let mut items = items(args, select.as_ref(), &weights)?;
-    let entries: Vec<_> = items
-        .iter()
-        .map(|item| (item.name.clone(), item.dtype, item.tensor.shape.clone()))
-        .collect();
+    let entries = items.iter().map(|item| (item.name.into(), item.dtype, item.tensor.shape.into()));
     let writer = if to_file {
         CheckpointWriter::file(&args.output, entries, args.force)?
     } else {
@@ -114,37 +111,37 @@ fn is_file(output: &Path) -> bool {
 }
 
 /// The tensors that are asked for, by their names in the output.
-fn items(args: &Convert, select: Option<&Select>, weights: &Weights) -> Result<Vec<Item>> {
-    let wanted = |tensor: &Tensor| select.is_none_or(|select| select.matches(&tensor.name));
-    let tensors: Vec<Tensor> = weights.tensors().into_iter().filter(wanted).collect();
+fn items<'a>(
+    args: &Convert,
+    select: Option<&Select>,
+    weights: &'a Weights,
+) -> Result<Vec<Item<'a>>> {
+    let prefix = args.strip_prefix.as_deref();
+    let to: Option<Dtype> = args.dtype.map(DType::into);
+    let item = |tensor: Tensor<'a>| {
+        let Tensor { name, dtype, .. } = tensor;
+        let stripped = prefix.and_then(|prefix| strip_prefix(name, prefix));
+        let cast = to.filter(|&to| to != dtype).and_then(|to| Cast::new(dtype, to));
+        Item {
+            name: stripped.unwrap_or(name),
+            dtype: to.filter(|_| cast.is_some()).unwrap_or(dtype),
+            cast,
+            overflowed: 0,
+            tensor,
+        }
+    };
+    let wanted = |tensor: &Tensor| select.is_none_or(|select| select.matches(tensor.name));
+    let items: Vec<Item> = weights.tensors().filter(wanted).map(item).collect();
     let nothing = |text: String| Error::Selection(text).in_file(&args.input);
-    if tensors.is_empty() {
+    if items.is_empty() {
         let text = select.map_or("holds no tensor".into(), Select::missed);
         return Err(nothing(text).into());
     }
-    let prefix = args.strip_prefix.as_deref();
-    let stripped =
-        |name: &str| prefix.and_then(|prefix| strip_prefix(name, prefix)).unwrap_or(name).into();
-    let to: Option<Dtype> = args.dtype.map(DType::into);
-    let items: Vec<Item> = tensors
-        .into_iter()
-        .map(|tensor| {
-            let cast =
-                to.filter(|&to| to != tensor.dtype).and_then(|to| Cast::new(tensor.dtype, to));
-            Item {
-                name: stripped(&tensor.name),
-                dtype: to.filter(|_| cast.is_some()).unwrap_or(tensor.dtype),
-                cast,
-                overflowed: 0,
-                tensor,
-            }
-        })
-        .collect();
     if let Some(prefix) = prefix {
         if items.iter().all(|item| item.name == item.tensor.name) {
             return Err(nothing(format!("no tensor stands below --strip-prefix {prefix}")).into());
         }
-        let mut names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
+        let mut names: Vec<&str> = items.iter().map(|item| item.name).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             let text = format!("--strip-prefix {prefix}: two tensors would be {:?}", pair[0]);
@@ -180,7 +177,7 @@ fn keep_input(
         return Ok(());
     }
     let skipped: usize = weights.skipped().iter().map(|skipped| skipped.tensors).sum();
-    let lost = weights.tensors().len() + skipped - kept;
+    let lost = weights.count() + skipped - kept;
     let text = match lost {
         0 if files.len() > 1 && is_file(output) => "is one of several files of IN".into(),
         0 => return Ok(()),
@@ -217,7 +214,7 @@ fn write(
                 }
                 None => block,
             };
-            writer.write(&item.name, written, block)?;
+            writer.write(item.name, written, block)?;
             written += block.len() as u64;
             Ok(())
         })?;
@@ -250,9 +247,9 @@ fn report(args: &Convert, weights: &Weights, items: &[Item], files: &[(PathBuf, 
         parameters,
         bytes,
         dtypes,
-        not_selected: weights.tensors().len() - items.len(),
+        not_selected: weights.count() - items.len(),
         shared: storages.len() - storages.iter().collect::<HashSet<_>>().len(),
-        overflowed: overflowed.map(|item| (item.name.clone(), item.overflowed)).collect(),
+        overflowed: overflowed.map(|item| (item.name.into(), item.overflowed)).collect(),
         skipped: weights.skipped().into_iter().map(left).collect(),
         files: files.iter().map(file).collect(),
     }

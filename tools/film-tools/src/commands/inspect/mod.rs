@@ -1,22 +1,24 @@
 //! `inspect`: what a checkpoint holds, from its headers alone.
 
+mod folded;
 mod report;
 mod text;
 
 use std::cmp::Reverse;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Result;
 use film_core::Error;
 use film_core::checkpoint::{
-    Checkpoint, Discovery, FoundGenerator, FoundKernel, NearMiss, TensorInfo, is_below, join,
+    Checkpoint, Digest, Discovery, FoundGenerator, FoundKernel, NearMiss, TensorInfo, is_below,
+    join,
 };
 
 use super::select::Select;
 use super::{Usage, discover, selection};
 use crate::args::{Inspect, Sort};
-use crate::output::{Leaf, Node};
+use crate::output::{Leaf, Node, Nodes};
 use crate::printer;
 
 /// What of a checkpoint is to be shown.
@@ -39,7 +41,9 @@ pub(crate) fn run(args: &Inspect) -> Result<()> {
     }
     let checkpoint = super::open(&args.checkpoint)?;
     let discovery = discover(&checkpoint)?;
-    let shown = select(args, &checkpoint, &discovery)?;
+    let tensors = select(args, &checkpoint)?;
+    let hashes = if args.hash { checkpoint.sha256(&tensors)? } else { Vec::new() };
+    let shown = show(args, &checkpoint, &discovery, &tensors, &hashes);
     if args.json {
         return printer::json(&report::report(&shown));
     }
@@ -48,20 +52,17 @@ pub(crate) fn run(args: &Inspect) -> Result<()> {
     if args.flat {
         text::flat(&mut out, &shown)?;
     } else {
-        text::folded(&mut out, &shown, args)?;
+        folded::folded(&mut out, &shown, args)?;
     }
     text::generators(&mut out, &shown)?;
     text::kernels(&mut out, &shown)?;
     Ok(out.flush()?)
 }
 
-fn select<'a>(
-    args: &Inspect,
-    checkpoint: &'a Checkpoint,
-    discovery: &'a Discovery,
-) -> Result<Shown<'a>> {
+/// The tensors that are asked for, sorted by name.
+fn select<'a>(args: &Inspect, checkpoint: &'a Checkpoint) -> Result<Vec<&'a TensorInfo>> {
     let filter = Select::parse("--filter", args.filter.as_deref())?;
-    let inside = |name: &str| args.prefix.as_deref().is_none_or(|prefix| is_below(name, prefix));
+    let inside = |name: &str| args.is_inside(name);
     let wanted = |tensor: &&TensorInfo| {
         inside(&tensor.name) && filter.as_ref().is_none_or(|filter| filter.matches(&tensor.name))
     };
@@ -74,10 +75,20 @@ fn select<'a>(
         };
         return Err(selection(Error::Selection(text), checkpoint));
     }
+    Ok(tensors)
+}
+
+/// `tensors` in the order asked for, with their hashes if there are any, and the parts that are shown with them.
+fn show<'a>(
+    args: &Inspect,
+    checkpoint: &'a Checkpoint,
+    discovery: &'a Discovery,
+    tensors: &[&'a TensorInfo],
+    hashes: &'a [Digest],
+) -> Shown<'a> {
     // A part is shown if it stands at the prefix or below it; with a filter, if a tensor of it is shown.
-    // The tensors are sorted by name.
     let is_shown = |prefix: &str| {
-        if args.filter.is_none() && !inside(prefix) {
+        if args.filter.is_none() && !args.is_inside(prefix) {
             return false;
         }
         let below = join(prefix, "");
@@ -87,51 +98,55 @@ fn select<'a>(
     let generators = discovery.generators().iter().filter(|found| is_shown(&found.prefix));
     let kernels = discovery.kernels().iter().filter(|found| is_shown(&found.prefix));
     let (generators, kernels) = (generators.collect(), kernels.collect());
-    let hashes = match args.hash {
-        true => checkpoint.sha256(&tensors)?.into_iter().map(Some).collect(),
-        false => vec![None; tensors.len()],
-    };
-    let leaves = tensors.into_iter().zip(hashes).map(|(tensor, hash)| Leaf { tensor, hash });
+    let misses = discovery.kernel_misses().iter();
+    let misses = misses.filter(|miss| args.is_inside(&miss.prefix)).collect();
+    let leaves = tensors.iter().enumerate();
+    let leaves = leaves.map(|(index, &tensor)| Leaf { tensor, hash: hashes.get(index) });
     let mut tensors: Vec<Leaf> = leaves.collect();
     args.arrange(checkpoint, &mut tensors);
-    let misses = discovery.kernel_misses().iter().filter(|miss| inside(&miss.prefix)).collect();
-    Ok(Shown { checkpoint, tensors, generators, kernels, misses, discovery })
+    Shown { checkpoint, tensors, generators, kernels, misses, discovery }
 }
 
 impl Inspect {
+    fn is_inside(&self, name: &str) -> bool {
+        self.prefix.as_deref().is_none_or(|prefix| is_below(name, prefix))
+    }
+
     /// Puts tensors in the order asked for.
     fn arrange(&self, checkpoint: &Checkpoint, leaves: &mut [Leaf]) {
         match self.sort {
             Sort::Name => {}
             Sort::Size => leaves.sort_by_key(|leaf| Reverse(leaf.tensor.bytes)),
-            Sort::Offset => leaves.sort_by_cached_key(|leaf| place(checkpoint, leaf.tensor)),
+            Sort::Offset => leaves.sort_by_key(|leaf| place(checkpoint, leaf.tensor)),
             Sort::Dtype => leaves.sort_by_cached_key(|leaf| leaf.tensor.dtype.to_string()),
-            Sort::Shape => {
-                leaves.sort_by_key(|leaf| (leaf.tensor.shape.len(), leaf.tensor.shape.clone()));
-            }
+            Sort::Shape => leaves.sort_by(|a, b| {
+                let [a, b] = [a, b].map(|leaf| &leaf.tensor.shape);
+                a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+            }),
         }
         if self.reverse {
             leaves.reverse();
         }
     }
 
-    /// Puts siblings in the tree in the order asked for: groups by their totals and by what of them comes first.
-    fn arrange_nodes(&self, checkpoint: &Checkpoint, nodes: &mut [Node]) {
+    /// Siblings in the tree in the order asked for: groups by their totals and by what of them comes first.
+    fn arranged<'a>(&self, checkpoint: &'a Checkpoint, nodes: Nodes<'a>) -> Vec<Node<'a>> {
+        let mut nodes: Vec<Node> = nodes.collect();
         match self.sort {
-            Sort::Size => nodes.sort_by_key(|node| Reverse(node.repeats * node.bytes)),
+            Sort::Size => nodes.sort_by_cached_key(|node| Reverse(node.bytes())),
             Sort::Offset => nodes.sort_by_cached_key(|node| {
-                node.tensors().iter().map(|(_, tensor)| place(checkpoint, tensor)).min()
+                node.tensors().map(|tensor| place(checkpoint, tensor)).min()
             }),
             _ => {}
         }
         if self.reverse {
             nodes.reverse();
         }
-        nodes.iter_mut().for_each(|node| self.arrange_nodes(checkpoint, &mut node.children));
+        nodes
     }
 }
 
 /// Where a tensor stands.
-fn place(checkpoint: &Checkpoint, tensor: &TensorInfo) -> (PathBuf, u64) {
-    (checkpoint.file_of(tensor).path().to_path_buf(), tensor.offset)
+fn place<'a>(checkpoint: &'a Checkpoint, tensor: &TensorInfo) -> (&'a Path, u64) {
+    (checkpoint.file_of(tensor).path(), tensor.offset)
 }

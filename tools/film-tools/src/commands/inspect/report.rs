@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use film_core::checkpoint::{Encoder, FoundEncoder, FoundKernel, FoundMask, TensorInfo};
-use serde::Serialize;
+use film_core::checkpoint::{Digest, Encoder, FoundEncoder, FoundKernel, FoundMask, TensorInfo};
+use serde::{Serialize, Serializer};
 
 use super::Shown;
 use crate::commands::SCHEMA_VERSION;
@@ -18,7 +18,7 @@ pub(super) struct Report<'a> {
     total_parameters: u64,
     total_bytes: u64,
     dtypes: BTreeMap<String, u64>,
-    tensors: Vec<Tensor<'a>>,
+    tensors: Tensors<'a>,
     generators: Vec<Generator<'a>>,
     kernels: Vec<Kernel<'a>>,
     convolutions: Vec<Convolution<'a>>,
@@ -31,6 +31,9 @@ struct File<'a> {
     metadata: BTreeMap<&'a str, &'a str>,
 }
 
+/// A list of tensors, each made when it is printed: there may be a million.
+struct Tensors<'a>(&'a Shown<'a>);
+
 #[derive(Serialize)]
 struct Tensor<'a> {
     name: &'a str,
@@ -41,6 +44,21 @@ struct Tensor<'a> {
     file: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+}
+
+impl Serialize for Tensors<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(shown) = self;
+        serializer.collect_seq(shown.tensors.iter().map(|&Leaf { tensor, hash }| Tensor {
+            name: &tensor.name,
+            dtype: tensor.dtype.to_string(),
+            shape: &tensor.shape,
+            parameters: tensor.count() as u64,
+            bytes: tensor.bytes,
+            file: shown.checkpoint.file_of(tensor).path().display().to_string(),
+            sha256: hash.map(Digest::to_string),
+        }))
+    }
 }
 
 #[derive(Serialize)]
@@ -93,9 +111,8 @@ pub(super) struct Registers<'a> {
     pub(super) num_registers: usize,
 }
 
-pub(super) fn report<'a>(shown: &Shown<'a>) -> Report<'a> {
+pub(super) fn report<'a>(shown: &'a Shown<'a>) -> Report<'a> {
     let checkpoint = shown.checkpoint;
-    let file = |tensor: &TensorInfo| checkpoint.file_of(tensor).path().display().to_string();
     Report {
         schema_version: SCHEMA_VERSION,
         path: checkpoint.path().display().to_string(),
@@ -116,19 +133,7 @@ pub(super) fn report<'a>(shown: &Shown<'a>) -> Report<'a> {
         total_parameters: checkpoint.tensors().iter().map(|tensor| tensor.count() as u64).sum(),
         total_bytes: checkpoint.tensors().iter().map(|tensor| tensor.bytes).sum(),
         dtypes: dtypes(checkpoint.tensors().iter()),
-        tensors: shown
-            .tensors
-            .iter()
-            .map(|&Leaf { tensor, hash }| Tensor {
-                name: &tensor.name,
-                dtype: tensor.dtype.to_string(),
-                shape: &tensor.shape,
-                parameters: tensor.count() as u64,
-                bytes: tensor.bytes,
-                file: file(tensor),
-                sha256: hash.map(|hash| hash.to_string()),
-            })
-            .collect(),
+        tensors: Tensors(shown),
         generators: shown
             .generators
             .iter()

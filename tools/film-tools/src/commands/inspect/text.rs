@@ -7,9 +7,8 @@ use film_core::checkpoint::{FoundGenerator, FoundKernel, TensorInfo};
 
 use super::Shown;
 use super::report::{Registers, dtypes, registers};
-use crate::args::Inspect;
 use crate::commands::plural;
-use crate::output::{Node, fit, number, size, tree, width, wrap};
+use crate::output::{fit, number, size, wrap};
 use crate::printer::{self, BOLD, DIM, escape, label};
 
 /// Adds up to a line: "27 tensors, 69,034 parameters, 270 KiB, F32".
@@ -72,105 +71,6 @@ pub(super) fn flat(out: &mut impl Write, shown: &Shown) -> Result<()> {
         writeln!(out, "{dtype:dtypes$}  {shape:shapes$}  {name}")?;
     }
     Ok(writeln!(out)?)
-}
-
-/// A line of the tree, before it is laid out.
-struct Line {
-    name: String,
-    group: bool,
-    dtype: String,
-    shape: String,
-    parameters: String,
-    share: String,
-    hash: Option<String>,
-}
-
-pub(super) fn folded(out: &mut impl Write, shown: &Shown, args: &Inspect) -> Result<()> {
-    let total: u64 = shown.checkpoint.tensors().iter().map(|tensor| tensor.count() as u64).sum();
-    let mut lines = vec![];
-    let mut nodes = tree(&shown.tensors);
-    args.arrange_nodes(shown.checkpoint, &mut nodes);
-    let levels = args.depth.unwrap_or(usize::MAX);
-    for node in &nodes {
-        gather(&mut lines, node, 0, levels, 1, total.max(1));
-    }
-    let widest = |of: fn(&Line) -> &str, name: &str| {
-        lines.iter().map(|line| width(of(line))).max().unwrap_or(0).max(name.len())
-    };
-    let dtypes = widest(|line| &line.dtype, "dtype");
-    let shapes = widest(|line| &line.shape, "shape").min(20);
-    let counts = widest(|line| &line.parameters, "parameters");
-    let room = printer::columns().saturating_sub(dtypes + shapes + counts + 6 + 2 * 4).max(12);
-    let names = widest(|line| &line.name, "tensor").min(room);
-    let rest = |dtype: &str, shape: &str, count: &str, share: &str| {
-        format!("  {dtype:dtypes$}  {:shapes$}  {count:>counts$}  {share:>6}", fit(shape, shapes))
-    };
-    writeln!(
-        out,
-        "{BOLD}{:names$}{}{BOLD:#}",
-        "tensor",
-        rest("dtype", "shape", "parameters", "share")
-    )?;
-    for line in &lines {
-        let style = if line.group { BOLD } else { anstyle::Style::new() };
-        let mut name = wrap(&line.name, names);
-        let last = name.pop().unwrap_or_default();
-        for above in name {
-            writeln!(out, "{style}{above}{style:#}")?;
-        }
-        let space = " ".repeat(names.saturating_sub(width(&last)));
-        let rest = rest(&line.dtype, &line.shape, &line.parameters, &line.share);
-        writeln!(out, "{style}{last}{style:#}{space}{rest}")?;
-        if let Some(hash) = &line.hash {
-            writeln!(out, "{DIM}{hash}{DIM:#}")?;
-        }
-    }
-    Ok(writeln!(out)?)
-}
-
-/// The lines of a node and of those below it, down to `levels`; what is deeper is summed up. `repeats`: how many times
-/// the node itself stands there.
-fn gather(
-    lines: &mut Vec<Line>,
-    node: &Node,
-    depth: usize,
-    levels: usize,
-    repeats: u64,
-    total: u64,
-) {
-    let repeats = repeats * node.repeats;
-    let count = |each: u64| match repeats {
-        1 => number(each),
-        _ => format!("{} × {}", number(repeats), number(each)),
-    };
-    let cut = depth + 1 >= levels && !node.children.is_empty();
-    let (dtype, shape) = match node.tensor {
-        _ if cut => {
-            let tensors = node.tensors();
-            let kinds = dtypes(tensors.iter().map(|(_, tensor)| *tensor)).into_keys();
-            let kinds: Vec<String> = kinds.collect();
-            let count: u64 = tensors.iter().map(|(count, _)| count).sum();
-            (kinds.join(" + "), plural(usize::try_from(count).unwrap_or(usize::MAX), "tensor"))
-        }
-        Some(leaf) => (leaf.tensor.dtype.to_string(), format!("{:?}", leaf.tensor.shape)),
-        None => Default::default(),
-    };
-    let hash = node.tensor.filter(|_| !cut).and_then(|leaf| leaf.hash);
-    lines.push(Line {
-        name: format!("{}{}", "  ".repeat(depth.min(12)), label(&node.name())),
-        group: node.tensor.is_none(),
-        dtype,
-        shape,
-        parameters: count(node.parameters),
-        share: format!("{:.1}%", 100.0 * (repeats * node.parameters) as f64 / total as f64),
-        // 64 digits fit behind 16 columns.
-        hash: hash.map(|hash| format!("{}{hash}", " ".repeat((2 * depth + 2).min(16)))),
-    });
-    if !cut {
-        for child in &node.children {
-            gather(lines, child, depth + 1, levels, repeats, total);
-        }
-    }
 }
 
 pub(super) fn generators(out: &mut impl Write, shown: &Shown) -> Result<()> {
