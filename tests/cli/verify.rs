@@ -77,6 +77,26 @@ fn values_that_no_weight_should_have() {
 }
 
 #[test]
+fn of_very_many_odd_tensors_the_number_is_told() {
+    let folder = tempdir().unwrap();
+    let entry = |index: usize| {
+        let (start, end) = (4 * index, 4 * index + 4);
+        format!(r#""t{index}":{{"dtype":"F32","shape":[1],"data_offsets":[{start},{end}]}}"#)
+    };
+    let entries: Vec<String> = (0..10_002).map(entry).collect();
+    let mut header = format!("{{{}}}", entries.join(","));
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let bytes = safetensors_bytes(&header, &f32::NAN.to_le_bytes().repeat(entries.len()));
+    std::fs::write(folder.path().join("m.safetensors"), bytes).unwrap();
+    let Outcome { code, stdout, .. } =
+        film_tools(folder.path(), &["verify", "--values", "m.safetensors"]);
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!((code, lines.len()), (1, 10_001));
+    assert_eq!(lines[0], "m.safetensors: tensor \"t0\": 1 NaN of 1 values");
+    assert_eq!(lines[10_000], "m.safetensors: 2 more tensors with such values");
+}
+
+#[test]
 fn generators_are_told_of_by_their_weights() {
     // The biases of γ and β: 16 numbers, γ₀ β₀ γ₁ β₁ of 4 each.
     let start = |bytes: &[u8]| {

@@ -66,6 +66,32 @@ fn a_million_tensors() {
     }
 }
 
+/// The shortest entries that there are, all side by side: what is kept of a tensor is longer than its entry.
+#[test]
+fn a_million_tensors_of_no_bytes() {
+    let folder = tempdir().unwrap();
+    let digits = |number: u32| char::from_digit(number % 36, 36).unwrap();
+    let entry = |number: u32| {
+        let name: String = (0..4).map(|place| digits(number / 36u32.pow(place))).collect();
+        format!(r#""{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#)
+    };
+    let entries: Vec<String> = (0..1_000_000).map(entry).collect();
+    let header = format!("{{{}}}", entries.join(","));
+    drop(entries);
+    std::fs::write(folder.path().join("m.safetensors"), safetensors_bytes(&header, &[])).unwrap();
+    for (times, arguments) in [
+        (4, &["inspect", "m.safetensors"][..]),
+        (4, &["inspect", "m.safetensors", "--json"]),
+        (4, &["inspect", "m.safetensors", "--sort", "size", "--hash"]),
+        (8, &["diff", "m.safetensors", "m.safetensors"]),
+        (8, &["convert", "m.safetensors", "o.safetensors"]),
+    ] {
+        let ending = film_tools(folder.path(), arguments);
+        assert_eq!(ending.code, Some(0), "{arguments:?}: {}", ending.stderr);
+        ending.took_at_most(times, header.len() as u64);
+    }
+}
+
 #[test]
 fn a_million_entries_of_an_index() {
     let folder = tempdir().unwrap();

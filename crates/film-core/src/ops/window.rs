@@ -175,9 +175,8 @@ impl WithSimd for Apply<'_> {
     }
 }
 
-/// Multiplies numbers, where the product is not below 2⁻¹²⁵: it is 0 there. Far from a window's centre all products are so
-/// small, and on many processors each that is not a normal number would take as long as a hundred others, here and in the
-/// convolution.
+/// Multiplies numbers. Products that may be no normal numbers, all of them below 2⁻¹²⁵, are 0: far from a window's centre
+/// there are many, and on many processors each would take as long as a hundred others, here and in the convolution.
 #[inline(always)]
 fn multiply(values: &mut [f32], factors: &[f32]) {
     // The exponents' bits; of a product they are their sum less 127, or 1 more.
@@ -282,6 +281,23 @@ mod tests {
                 let gap = (plain - fused).unwrap().abs().unwrap().max_all().unwrap();
                 let size = plain.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
                 assert!(gap.to_scalar::<f32>().unwrap() <= 2e-6 * size, "{sides:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_normal_numbers_or_zero() {
+        let powers = [0, 1, -1, -62, -63, -64, -100, -126, -127, -149];
+        let numbers: Vec<f32> = powers.iter().map(|&power| 2f64.powi(power) as f32).collect();
+        let numbers = [&numbers[..], &[0.0, -0.75, 1.999_999_9, f32::INFINITY, f32::NAN]].concat();
+        for &factor in &numbers {
+            let mut products = numbers.clone();
+            multiply(&mut products, &vec![factor; numbers.len()]);
+            for (product, number) in products.into_iter().zip(&numbers) {
+                let exact = number * factor;
+                let same = product == exact || product.is_nan() && exact.is_nan();
+                let small = product == 0.0 && exact.abs() < 2f32.powi(-125);
+                assert!(same && !product.is_subnormal() || small, "{number:e} · {factor:e}");
             }
         }
     }
