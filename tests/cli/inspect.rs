@@ -68,6 +68,21 @@ fn groups_are_ordered_among_their_siblings() {
     );
 }
 
+/// Folded siblings stand where the first of them stands in the file, whichever it is.
+#[test]
+fn a_fold_is_where_its_first_tensor_is() {
+    let folder = tempdir().unwrap();
+    let entry = |(name, start): (&str, usize)| {
+        let end = start + 4;
+        format!(r#""{name}":{{"dtype":"F32","shape":[1],"data_offsets":[{start},{end}]}}"#)
+    };
+    let entries = [("1.w", 0), ("y", 4), ("0.w", 8)].map(entry);
+    let bytes = safetensors_bytes(&format!("{{{}}}", entries.join(",")), &[0; 12]);
+    std::fs::write(folder.path().join("m.safetensors"), bytes).unwrap();
+    let args = &["m.safetensors", "--sort", "offset"];
+    assert_eq!(tree(folder.path(), args), ["[0..1].w", "y"]);
+}
+
 #[test]
 fn what_is_deeper_is_summed_up() {
     let hybrid = fixture("hybrid_model");

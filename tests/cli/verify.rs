@@ -93,7 +93,7 @@ fn of_very_many_odd_tensors_the_number_is_told() {
     let lines: Vec<&str> = stdout.lines().collect();
     assert_eq!((code, lines.len()), (1, 10_001));
     assert_eq!(lines[0], "m.safetensors: tensor \"t0\": 1 NaN of 1 values");
-    assert_eq!(lines[10_000], "m.safetensors: 2 more tensors with such values");
+    assert_eq!(lines[10_000], "m.safetensors: 2 more findings about values");
 }
 
 #[test]

@@ -38,8 +38,9 @@ pub(crate) fn watch(folder: &Path, program: &[&str]) -> Ending {
         .spawn()
         .unwrap();
     let (begun, mut memory) = (Instant::now(), 0);
+    let own_name = std::fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
     let status = loop {
-        memory = memory.max(peak(child.id()));
+        memory = memory.max(peak(child.id(), own_name.trim_end()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -59,12 +60,16 @@ pub(crate) fn watch(folder: &Path, program: &[&str]) -> Ending {
 }
 
 /// The most memory that a process has taken so far. Asked again and again, as nothing tells when it is over: what the
-/// kernel reports then counts the memory of this process, too.
-fn peak(process: u32) -> u64 {
+/// kernel reports then counts the memory of this process, too. For a moment it does so while the process begins, which still
+/// has the name of the thread that started it then.
+fn peak(process: u32, own_name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
+    let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let kilobytes = value("VmHWM:").and_then(|size| size.strip_suffix(" kB")?.parse::<u64>().ok());
+    match value("Name:") {
+        Some(name) if name != own_name => kilobytes.unwrap_or(0) * 1024,
+        _ => 0,
+    }
 }
 
 /// Runs film-tools.

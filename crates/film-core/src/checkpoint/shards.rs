@@ -65,8 +65,8 @@ const HEADER: u64 = 64;
 fn cost((name, dtype, shape): &Entry) -> Result<(u64, u64)> {
     let mut entry = Vec::new();
     describe(&mut entry, name, *dtype, shape, (u64::MAX, u64::MAX))?;
-    let comma = 1;
-    Ok((stored_bytes(name, *dtype, shape)?, entry.len() as u64 + comma))
+    let braces = 2;
+    Ok((stored_bytes(name, *dtype, shape)?, entry.len() as u64 + braces))
 }
 
 /// The index of several files.

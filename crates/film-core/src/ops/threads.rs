@@ -10,9 +10,14 @@ const LEAST: usize = 1 << 21;
 /// A number that is read and written takes about as long as so many multiply-adds.
 pub(crate) const PASS: usize = 32;
 
+/// For how many threads there is enough of it.
+fn threads(cost: usize) -> usize {
+    if cost < LEAST { 1 } else { rayon::current_num_threads() }
+}
+
 /// Rows of a task, at most `most`: so many that all threads have as much to do.
-pub(crate) fn tile(rows: usize, most: usize) -> usize {
-    let threads = rayon::current_num_threads();
+pub(crate) fn tile(cost: usize, rows: usize, most: usize) -> usize {
+    let threads = threads(cost);
     rows.div_ceil(threads * rows.div_ceil(threads * most).max(1)).max(1)
 }
 
@@ -24,7 +29,7 @@ pub(crate) fn for_each<T: Send, M>(
     scratch: impl Fn() -> M + Sync,
     work: impl Fn(&mut M, T) + Sync,
 ) {
-    let threads = if cost < LEAST { 1 } else { rayon::current_num_threads().min(tasks.len()) };
+    let threads = threads(cost).min(tasks.len());
     let tasks = Mutex::new(tasks.into_iter());
     let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run = || {
@@ -79,7 +84,20 @@ mod tests {
     #[test]
     fn tasks_are_as_long_as_each_other() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let tiles = pool.install(|| [0, 1, 2, 31, 64, 65, 4096].map(|rows| tile(rows, 32)));
-        assert_eq!(tiles, [1, 1, 1, 16, 32, 17, 32]);
+        let tiles =
+            |cost| pool.install(|| [0, 1, 2, 31, 64, 65, 4096].map(|rows| tile(cost, rows, 32)));
+        assert_eq!(tiles(LEAST), [1, 1, 1, 16, 32, 17, 32]);
+        assert_eq!(tiles(LEAST - 1), [1, 1, 2, 31, 32, 22, 32]);
+    }
+
+    #[test]
+    fn tasks_may_have_tasks_and_panic() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let inner = |task: usize| map(LEAST, (0..task).collect(), |x: usize| x).len();
+        let counts = pool.install(|| map(LEAST, (0..50).collect(), inner));
+        assert!(counts.into_iter().eq(0..50));
+        let panics = || map(LEAST, (0..50).collect(), |task: usize| assert!(task != 20));
+        assert!(std::panic::catch_unwind(panics).is_err());
+        assert_eq!(inner(50), 50);
     }
 }

@@ -175,8 +175,9 @@ impl WithSimd for Apply<'_> {
     }
 }
 
-/// Multiplies numbers. Products that may be no normal numbers, all of them below 2⁻¹²⁵, are 0: far from a window's centre
-/// there are many, and on many processors each would take as long as a hundred others, here and in the convolution.
+/// Multiplies numbers. Where one is at most 1, as windows are, products that may be no normal numbers, all of them below
+/// 2⁻¹²⁵, are 0: far from a window's centre there are many, and on many processors each would take as long as a hundred
+/// others, here and in the convolution.
 #[inline(always)]
 fn multiply(values: &mut [f32], factors: &[f32]) {
     // The exponents' bits; of a product they are their sum less 127, or 1 more.
@@ -287,9 +288,9 @@ mod tests {
 
     #[test]
     fn products_are_normal_numbers_or_zero() {
-        let powers = [0, 1, -1, -62, -63, -64, -100, -126, -127, -149];
+        let powers = [0, -1, -62, -63, -64, -100, -126, -127, -149];
         let numbers: Vec<f32> = powers.iter().map(|&power| 2f64.powi(power) as f32).collect();
-        let numbers = [&numbers[..], &[0.0, -0.75, 1.999_999_9, f32::INFINITY, f32::NAN]].concat();
+        let numbers = [&numbers[..], &[0.0, -0.75, 1.999_999_9, f32::NAN]].concat();
         for &factor in &numbers {
             let mut products = numbers.clone();
             multiply(&mut products, &vec![factor; numbers.len()]);

@@ -108,7 +108,7 @@ fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
     let mut told: Vec<Error> = found.by_ref().take(MOST).collect();
     let more = found.count();
     if more > 0 {
-        let text = format!("{} with such values", plural(more, "more tensor"));
+        let text = format!("{} about values", plural(more, "more finding"));
         told.push(Error::Format(text).in_file(checkpoint.path()));
     }
     told

@@ -22,8 +22,10 @@ pub(crate) struct Leaf<'a> {
 /// The names that agree up to the end of a segment, and how many siblings of the same structure they stand for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node<'a> {
-    /// In natural order.
+    /// In natural order; those of the siblings follow.
     leaves: &'a [Leaf<'a>],
+    /// How many are its own.
+    own: usize,
     /// Where the segment begins, in bytes.
     start: usize,
     /// How many segments stand before it.
@@ -64,14 +66,12 @@ pub(crate) fn tree<'a>(leaves: &'a [Leaf<'a>]) -> Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    /// The first leaves, which agree in their segment.
-    fn siblings(&self) -> &'a [Leaf<'a>] {
+    /// Takes off the first leaves, which agree in their segment.
+    fn pass(&mut self) -> Option<&'a [Leaf<'a>]> {
         let segment = |leaf: &Leaf<'a>| segment(leaf, self.start, self.depth);
-        self.leaves.chunk_by(|a, b| segment(a) == segment(b)).next().unwrap_or_default()
-    }
-
-    fn pass(&mut self, leaves: &[Leaf]) {
-        self.leaves = &self.leaves[leaves.len()..];
+        let first = self.leaves.chunk_by(|a, b| segment(a) == segment(b)).next()?;
+        self.leaves = &self.leaves[first.len()..];
+        Some(first)
     }
 }
 
@@ -80,38 +80,31 @@ impl<'a> Iterator for Nodes<'a> {
 
     /// The next node, which takes along the siblings behind it that are numbered consecutively and of the same structure.
     fn next(&mut self) -> Option<Node<'a>> {
-        let leaves = self.siblings();
-        if leaves.is_empty() {
-            return None;
-        }
-        self.pass(leaves);
-        let mut node = Node { leaves, start: self.start, depth: self.depth, siblings: 1 };
-        let Some(number_of_first) = number(node.segment()) else { return Some(node) };
-        loop {
-            let others = self.siblings();
-            if others.is_empty() {
-                return Some(node);
-            }
-            let other = Node { leaves: others, ..node };
-            let follows = number_of_first.checked_add(node.siblings);
+        let Self { leaves: all, start, depth } = *self;
+        let alone = |leaves, own| Node { leaves, own, start, depth, siblings: 1 };
+        let own = self.pass()?.len();
+        let mut node = alone(&all[..own], own);
+        let first = number(node.segment());
+        while let Some(first) = first {
+            let mut behind = self.clone();
+            let Some(leaves) = behind.pass() else { break };
+            let other = alone(leaves, leaves.len());
+            let follows = first.checked_add(node.siblings);
             if follows.is_none() || number(other.segment()) != follows || !node.is_like(&other) {
-                return Some(node);
+                break;
             }
-            self.pass(others);
+            *self = behind;
             node.siblings += 1;
+            node.leaves = &all[..node.leaves.len() + leaves.len()];
         }
+        Some(node)
     }
 }
 
 impl<'a> Node<'a> {
-    /// Its tensors, those of all its siblings not among them.
+    /// Its tensors and its siblings'.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &'a TensorInfo> {
         self.leaves.iter().map(|leaf| leaf.tensor)
-    }
-
-    /// The bytes of its tensors and its siblings'.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.siblings * self.tensors().map(|tensor| tensor.bytes).sum::<u64>()
     }
 
     /// The branch that begins with it.
@@ -120,13 +113,14 @@ impl<'a> Node<'a> {
         loop {
             name.push_str(&self.label());
             repeats *= self.siblings;
-            let (first, end) = (self.leaves[0], self.end());
-            let mut children = Nodes { leaves: self.leaves, start: end + 1, depth: self.depth + 1 };
+            let (leaves, end) = (self.own(), self.end());
+            let first = leaves[0];
+            let mut children = Nodes { leaves, start: end + 1, depth: self.depth + 1 };
             // The shortest name comes first: the one that ends here, if one does. A path without forks is one line.
-            let ends = first.tensor.name.len() == end || self.leaves.len() == 1;
+            let ends = first.tensor.name.len() == end || leaves.len() == 1;
             if ends {
                 name.push_str(&first.tensor.name[end..]);
-                children.leaves = &self.leaves[1..];
+                children.leaves = &leaves[1..];
             } else {
                 let mut below = children.clone();
                 if let (Some(only), None) = (below.next(), below.next()) {
@@ -136,8 +130,12 @@ impl<'a> Node<'a> {
                 }
             }
             let tensor = ends.then_some(first);
-            return Branch { name, repeats, leaves: self.leaves, tensor, children };
+            return Branch { name, repeats, leaves, tensor, children };
         }
+    }
+
+    fn own(&self) -> &'a [Leaf<'a>] {
+        &self.leaves[..self.own]
     }
 
     fn segment(&self) -> &'a str {
@@ -167,7 +165,7 @@ impl<'a> Node<'a> {
                 && (a.tensor.dtype, &a.tensor.shape, a.hash)
                     == (b.tensor.dtype, &b.tensor.shape, b.hash)
         };
-        self.leaves.len() == other.leaves.len() && self.leaves.iter().zip(other.leaves).all(alike)
+        self.own == other.own && self.own().iter().zip(other.own()).all(alike)
     }
 }
 

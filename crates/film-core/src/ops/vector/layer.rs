@@ -99,6 +99,7 @@ impl Layer {
     /// # Shapes
     /// γ and β `[inputs]`
     pub(crate) fn modulated(&self, arch: Arch, (gamma, beta): (&[f32], &[f32])) -> Self {
+        assert_eq!([gamma.len(), beta.len()], [self.inputs; 2], "a pair for each input");
         let mut modulated = Self::new(self.inputs, self.outputs, self.vectors);
         arch.dispatch(Modulate { layer: self, gamma, beta, modulated: &mut modulated });
         modulated

@@ -133,7 +133,9 @@ impl Inspect {
     fn arranged<'a>(&self, checkpoint: &'a Checkpoint, nodes: Nodes<'a>) -> Vec<Node<'a>> {
         let mut nodes: Vec<Node> = nodes.collect();
         match self.sort {
-            Sort::Size => nodes.sort_by_cached_key(|node| Reverse(node.bytes())),
+            Sort::Size => nodes.sort_by_cached_key(|node| {
+                Reverse(node.tensors().map(|tensor| tensor.bytes).sum::<u64>())
+            }),
             Sort::Offset => nodes.sort_by_cached_key(|node| {
                 node.tensors().map(|tensor| place(checkpoint, tensor)).min()
             }),
