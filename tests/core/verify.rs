@@ -316,14 +316,13 @@ fn values_are_counted_tensor_by_tensor() {
     let folder = folder(&[("model.safetensors", &safetensors_bytes(header, &data))]);
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let tensors: Vec<_> = checkpoint.tensors().iter().collect();
-    let counts: Vec<_> =
-        checkpoint.count_values(&tensors).into_iter().map(Result::unwrap).collect();
+    let counts: Vec<_> = checkpoint.count_values(&tensors).map(Result::unwrap).collect();
     assert_eq!((counts[0].nan, counts[0].infinite, counts[0].no_bool), (2, 2, 0));
     assert_eq!((counts[1].nan, counts[1].infinite, counts[1].no_bool), (0, 0, 2));
     assert_eq!(tensors[0].dtype, Dtype::F32);
     // A file that is shortened meanwhile is an error of the tensor.
     std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
-    let counts = checkpoint.count_values(&tensors);
+    let counts: Vec<_> = checkpoint.count_values(&tensors).collect();
     assert!(message(counts.into_iter().next().unwrap()).contains("shortened"));
 }
 

@@ -6,18 +6,27 @@ use std::thread::{available_parallelism, scope};
 /// Bytes that a thread reads at once: large enough for the system, small enough for the processor's cache.
 pub(super) const BLOCK: usize = 256 * 1024;
 
-/// As many items at once leave little behind, of however many there are.
-pub(super) const GROUP: usize = 1 << 16;
-
 /// More threads than this do not read faster.
 const MOST: usize = 4;
 
+/// Items that are worked on before their results are handed out: so many that threads seldom wait for each other, so few
+/// that results take no memory.
+const GROUP: usize = 1 << 16;
+
 /// What `work` makes of each item, in their order. Threads take the items in that order, so files are read forwards;
 /// each thread has a state of its own.
-pub(super) fn map<T: Sync, S, R: Send>(
+pub(super) fn map<'a, T: Sync, S, R: Send>(
+    items: &'a [T],
+    state: impl Fn() -> S + Sync + 'a,
+    work: impl Fn(&mut S, &T) -> R + Sync + 'a,
+) -> impl Iterator<Item = R> {
+    items.chunks(GROUP).flat_map(move |items| group(items, &state, &work))
+}
+
+fn group<T: Sync, S, R: Send>(
     items: &[T],
-    state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, &T) -> R + Sync,
+    state: &(impl Fn() -> S + Sync),
+    work: &(impl Fn(&mut S, &T) -> R + Sync),
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let take = || {
@@ -49,11 +58,11 @@ pub(super) fn map<T: Sync, S, R: Send>(
 
 #[cfg(test)]
 mod tests {
-    use super::map;
+    use super::{GROUP, map};
 
     #[test]
     fn results_keep_the_order_of_the_items() {
-        let items: Vec<usize> = (0..1000).collect();
+        let items: Vec<usize> = (0..GROUP + 1000).collect();
         let squares = map(
             &items,
             || 0usize,
@@ -62,7 +71,7 @@ mod tests {
                 item * item
             },
         );
-        assert_eq!(squares, items.iter().map(|item| item * item).collect::<Vec<_>>());
-        assert!(map(&[] as &[usize], || (), |(), item| *item).is_empty());
+        assert!(squares.eq(items.iter().map(|item| item * item)));
+        assert_eq!(map(&[] as &[usize], || (), |(), item| *item).count(), 0);
     }
 }

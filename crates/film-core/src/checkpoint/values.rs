@@ -34,13 +34,16 @@ impl AddAssign for Values {
 impl Checkpoint {
     /// Counts each tensor's NaN and infinite values; of complex numbers, those of the parts.
     ///
-    /// The inner result is an error where a tensor cannot be read: its file changed, or ends before it.
-    pub fn count_values(&self, tensors: &[&TensorInfo]) -> Vec<Result<Values>> {
+    /// They are counted some ten thousand tensors at a time, as the iterator comes to them. An item is an error where a tensor cannot be read: its file changed, or ends before it.
+    pub fn count_values<'a>(
+        &'a self,
+        tensors: &'a [&TensorInfo],
+    ) -> impl Iterator<Item = Result<Values>> {
         let arch = Arch::new();
         parallel::map(
             tensors,
             || vec![0; BLOCK],
-            |buffer, tensor| {
+            move |buffer, tensor| {
                 let mut values = Values::default();
                 if has_odd_values(tensor.dtype) {
                     self.for_blocks(tensor, buffer, |block| {

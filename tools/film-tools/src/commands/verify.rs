@@ -75,8 +75,6 @@ pub(crate) fn run(args: &Verify) -> Result<Status> {
 
 /// The tensors with values that no weight should have.
 fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
-    /// As many at once as are counted without much memory, where there are a million.
-    const GROUP: usize = 1 << 16;
     /// As many are told of, as of what is wrong with the structure; of more only the number.
     const MOST: usize = 10_000;
     let problem = |(tensor, values): (&&TensorInfo, Result<Values, Error>)| {
@@ -102,9 +100,7 @@ fn odd_values(checkpoint: &Checkpoint, tensors: &[&TensorInfo]) -> Vec<Error> {
         let text = format!("tensor {name:?}: {} of {all} values", found.join(" and "));
         Some(Error::Format(text).in_file(file))
     };
-    let groups = tensors.chunks(GROUP);
-    let all = groups.flat_map(|group| group.iter().zip(checkpoint.count_values(group)));
-    let mut found = all.filter_map(problem);
+    let mut found = tensors.iter().zip(checkpoint.count_values(tensors)).filter_map(problem);
     let mut told: Vec<Error> = found.by_ref().take(MOST).collect();
     let more = found.count();
     if more > 0 {

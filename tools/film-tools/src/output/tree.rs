@@ -30,7 +30,6 @@ pub(crate) struct Node<'a> {
     start: usize,
     /// How many segments stand before it.
     depth: usize,
-    siblings: u64,
 }
 
 /// The nodes of one depth below names that agree up to there, in natural order.
@@ -66,6 +65,10 @@ pub(crate) fn tree<'a>(leaves: &'a [Leaf<'a>]) -> Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leaves.is_empty()
+    }
+
     /// Takes off the first leaves, which agree in their segment.
     fn pass(&mut self) -> Option<&'a [Leaf<'a>]> {
         let segment = |leaf: &Leaf<'a>| segment(leaf, self.start, self.depth);
@@ -81,7 +84,7 @@ impl<'a> Iterator for Nodes<'a> {
     /// The next node, which takes along the siblings behind it that are numbered consecutively and of the same structure.
     fn next(&mut self) -> Option<Node<'a>> {
         let Self { leaves: all, start, depth } = *self;
-        let alone = |leaves, own| Node { leaves, own, start, depth, siblings: 1 };
+        let alone = |leaves, own| Node { leaves, own, start, depth };
         let own = self.pass()?.len();
         let mut node = alone(&all[..own], own);
         let first = number(node.segment());
@@ -89,12 +92,11 @@ impl<'a> Iterator for Nodes<'a> {
             let mut behind = self.clone();
             let Some(leaves) = behind.pass() else { break };
             let other = alone(leaves, leaves.len());
-            let follows = first.checked_add(node.siblings);
+            let follows = first.checked_add(node.siblings());
             if follows.is_none() || number(other.segment()) != follows || !node.is_like(&other) {
                 break;
             }
             *self = behind;
-            node.siblings += 1;
             node.leaves = &all[..node.leaves.len() + leaves.len()];
         }
         Some(node)
@@ -112,7 +114,7 @@ impl<'a> Node<'a> {
         let (mut name, mut repeats) = (String::new(), 1);
         loop {
             name.push_str(&self.label());
-            repeats *= self.siblings;
+            repeats *= self.siblings();
             let (leaves, end) = (self.own(), self.end());
             let first = leaves[0];
             let mut children = Nodes { leaves, start: end + 1, depth: self.depth + 1 };
@@ -134,6 +136,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// How many nodes it stands for.
+    fn siblings(&self) -> u64 {
+        (self.leaves.len() / self.own) as u64
+    }
+
     fn own(&self) -> &'a [Leaf<'a>] {
         &self.leaves[..self.own]
     }
@@ -150,8 +157,8 @@ impl<'a> Node<'a> {
     /// The segment as it is shown.
     fn label(&self) -> Cow<'a, str> {
         match number(self.segment()) {
-            Some(first) if self.siblings > 1 => {
-                format!("[{first}..{}]", first + (self.siblings - 1)).into()
+            Some(first) if self.siblings() > 1 => {
+                format!("[{first}..{}]", first + (self.siblings() - 1)).into()
             }
             _ => self.segment().into(),
         }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use safetensors::Dtype;
 use serde::Serialize;
 
-use super::parallel::{self, BLOCK, GROUP};
+use super::parallel::{self, BLOCK};
 use super::{Checkpoint, Digest, TensorInfo, blocks, strip_prefix};
 use crate::error::{Error, Result};
 use crate::short::short;
@@ -139,26 +139,25 @@ impl Comparison<'_> {
 pub fn compare<'a>(a: Side<'a>, b: Side<'a>, tolerance: Tolerance) -> Result<Comparison<'a>> {
     let (mut removed, mut added) = (a.names()?, b.names()?);
     let tolerant = tolerance.rtol > 0.0 || tolerance.atol > 0.0;
-    let pair = |&(name, a): &Named<'a>| {
+    let in_b = |&(name, a): &Named<'a>| {
         let found = added.binary_search_by(|(other, _)| (*other).cmp(name)).ok()?;
-        Some(Pair { name, a, b: added[found].1, difference: None, tolerant })
+        Some((name, [a, added[found].1]))
     };
-    let mut pairs: Vec<Pair> = removed.iter().filter_map(pair).collect();
-    let is_paired =
-        |pairs: &[Pair], name| pairs.binary_search_by(|pair| pair.name.cmp(name)).is_ok();
-    removed.retain(|(name, _)| !is_paired(&pairs, name));
-    added.retain(|(name, _)| !is_paired(&pairs, name));
+    let both: Vec<_> = removed.iter().filter_map(in_b).collect();
+    let is_alone =
+        |(name, _): &Named| both.binary_search_by(|(other, _)| (*other).cmp(name)).is_err();
+    removed.retain(is_alone);
+    added.retain(is_alone);
     let sides = [a.checkpoint, b.checkpoint];
-    for pairs in pairs.chunks_mut(GROUP) {
-        let differences = parallel::map(
-            pairs,
-            || [vec![0; BLOCK], vec![0; BLOCK]],
-            |buffers, pair| difference(sides, [pair.a, pair.b], tolerance, buffers),
-        );
-        for (pair, difference) in pairs.iter_mut().zip(differences) {
-            pair.difference = difference?;
-        }
-    }
+    let differences = parallel::map(
+        &both,
+        || [vec![0; BLOCK], vec![0; BLOCK]],
+        |buffers, &(_, tensors)| difference(sides, tensors, tolerance, buffers),
+    );
+    let pairs = both.iter().zip(differences).map(|(&(name, [a, b]), difference)| {
+        Ok(Pair { name, a, b, difference: difference?, tolerant })
+    });
+    let pairs = pairs.collect::<Result<_>>()?;
     let renamed = renamed(sides, &mut removed, &mut added)?;
     Ok(Comparison { pairs, renamed, removed, added })
 }

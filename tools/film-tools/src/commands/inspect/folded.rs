@@ -125,7 +125,7 @@ impl<'a> Lines<'a> {
             let repeats = repeats * branch.repeats;
             // What is deeper than asked for is summed up.
             let cut = self.args.depth.is_some_and(|levels| depth + 1 >= levels)
-                && branch.children.clone().next().is_some();
+                && !branch.children.is_empty();
             see(&self.line(&branch, depth, repeats, cut))?;
             if !cut {
                 self.each(branch.children, depth + 1, repeats, see)?;

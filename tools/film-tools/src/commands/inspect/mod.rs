@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Inspect) -> Result<()> {
     let discovery = discover(&checkpoint)?;
     let tensors = select(args, &checkpoint)?;
     let hashes = if args.hash { checkpoint.sha256(&tensors)? } else { Vec::new() };
-    let shown = show(args, &checkpoint, &discovery, &tensors, &hashes);
+    let shown = show(args, &checkpoint, &discovery, tensors, &hashes);
     if args.json {
         return printer::json(&report::report(&shown));
     }
@@ -83,7 +83,7 @@ fn show<'a>(
     args: &Inspect,
     checkpoint: &'a Checkpoint,
     discovery: &'a Discovery,
-    tensors: &[&'a TensorInfo],
+    tensors: Vec<&'a TensorInfo>,
     hashes: &'a [Digest],
 ) -> Shown<'a> {
     // A part is shown if it stands at the prefix or below it; with a filter, if a tensor of it is shown.
@@ -100,8 +100,8 @@ fn show<'a>(
     let (generators, kernels) = (generators.collect(), kernels.collect());
     let misses = discovery.kernel_misses().iter();
     let misses = misses.filter(|miss| args.is_inside(&miss.prefix)).collect();
-    let leaves = tensors.iter().enumerate();
-    let leaves = leaves.map(|(index, &tensor)| Leaf { tensor, hash: hashes.get(index) });
+    let leaves = tensors.into_iter().enumerate();
+    let leaves = leaves.map(|(index, tensor)| Leaf { tensor, hash: hashes.get(index) });
     let mut tensors: Vec<Leaf> = leaves.collect();
     args.arrange(checkpoint, &mut tensors);
     Shown { checkpoint, tensors, generators, kernels, misses, discovery }
