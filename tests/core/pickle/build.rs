@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use zip::CompressionMethod;
-use zip::write::SimpleFileOptions;
+use rawzip::ZipArchiveWriter;
 
 /// `text` as a value.
 pub(super) fn text(text: &str) -> Vec<u8> {
@@ -75,13 +74,15 @@ pub(super) fn pickle(value: &[u8]) -> Vec<u8> {
 
 /// An archive of these records.
 pub(super) fn archive(records: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut archive = ZipArchiveWriter::new(Vec::new());
     for (name, bytes) in records {
-        zip.start_file(format!("archive/{name}"), options).unwrap();
-        zip.write_all(bytes).unwrap();
+        let (mut record, config) = archive.new_file(&format!("archive/{name}")).start().unwrap();
+        let mut writer = config.wrap(&mut record);
+        writer.write_all(bytes).unwrap();
+        let (_, end) = writer.finish().unwrap();
+        record.finish(end).unwrap();
     }
-    zip.finish().unwrap().into_inner()
+    archive.finish().unwrap()
 }
 
 /// The archive of a value; storage "0" holds 1 and 2.

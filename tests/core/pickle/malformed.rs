@@ -174,7 +174,7 @@ fn broken_archives_are_refused() {
                 }
                 bytes
             },
-            "a zip archive with two records of the same name",
+            r#"record "data/0" stands twice"#,
         ),
     ] {
         let text = message(opened(&bytes));

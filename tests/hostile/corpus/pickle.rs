@@ -93,6 +93,52 @@ fn bombs() -> Vec<Case> {
     ]
 }
 
+/// An archive whose directory lists a million records after `first`, all of them empty, some with a comment as long as can be.
+fn crowded(first: &str) -> Vec<u8> {
+    const RECORDS: u32 = 1_000_000;
+    let local = |name: &str| {
+        let mut header = b"PK\x03\x04\x14\0".to_vec();
+        header.resize(26, 0);
+        header.extend([name.len() as u8, 0, 0, 0]);
+        [&header, name.as_bytes()].concat()
+    };
+    let listed = |name: &str, comment: u16| {
+        let mut header = b"PK\x01\x02\x14\0\x14\0".to_vec();
+        header.resize(28, 0);
+        header.extend([name.len() as u8, 0, 0, 0]);
+        header.extend(comment.to_le_bytes());
+        header.resize(46, 0);
+        [&header, name.as_bytes(), &vec![b'c'; comment.into()]].concat()
+    };
+    let mut bytes = local(first);
+    let start = bytes.len() as u64;
+    bytes.extend(listed(first, 0));
+    for index in 0..RECORDS {
+        let comment = if index.is_multiple_of(100_000) { u16::MAX } else { 0 };
+        bytes.extend(listed(&format!("a/{index:x}"), comment));
+    }
+    let end = bytes.len() as u64;
+    let count = u64::from(RECORDS + 1);
+    bytes.extend([&b"PK\x06\x06"[..], &44u64.to_le_bytes(), b"\x2d\0\x2d\0", &[0; 8]].concat());
+    for number in [count, count, end - start, start] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend([&b"PK\x06\x07\0\0\0\0"[..], &end.to_le_bytes(), b"\x01\0\0\0"].concat());
+    bytes.extend([&b"PK\x05\x06"[..], &[0; 4], &[0xff; 12], &[0; 2]].concat());
+    bytes
+}
+
+/// Archives with many records.
+fn crowds() -> Vec<Case> {
+    let case = |name, make: fn() -> Vec<u8>, says| {
+        large(&format!("a pickle: {name}"), FILE, 52_000_000, make, says)
+    };
+    vec![
+        case("a million records", || crowded("a/data.pkl"), "expected 1 more bytes, found 0"),
+        case("a million records, no pickle", || crowded("a/data.pk"), "without data.pkl"),
+    ]
+}
+
 /// Programs and archives that are wrong in one place.
 fn malformed() -> Vec<Case> {
     let weight = |value: Vec<u8>| dict(&[("w", value)]);
@@ -207,6 +253,7 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     cases.extend(malformed());
     cases.extend(bombs());
+    cases.extend(crowds());
     for parts in 1..8 {
         cases.push(pickle(&format!("an archive, {parts}/8 of it"), cut(&archive, parts), ""));
         cases.push(pickle(&format!("of the old format, {parts}/8 of it"), cut(&legacy, parts), ""));

@@ -56,11 +56,6 @@ impl Source {
         Ok(Self { path: path.into(), bytes, file, read: Read::default() })
     }
 
-    /// The file, for a reader that wants to move in it.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
     /// Fills `buffer` from `offset` on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let begun = log_enabled!(log::Level::Debug).then(Instant::now);

@@ -1,11 +1,15 @@
 //! The zip archive that `torch.save` writes: its records, found by name.
 //!
-//! Records are stored uncompressed, so a tensor's bytes can be read where they are in the file.
+//! Records are stored uncompressed, so a tensor's bytes can be read where they are in the file. The archive's directory may be
+//! as long as the file: it is read a record at a time, as often as it is asked for something.
 
 use std::collections::HashMap;
-use std::io::BufReader;
+use std::io;
 
-use zip::{CompressionMethod, ZipArchive};
+use rawzip::{
+    CompressionMethod, ErrorKind, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt, ZipArchive,
+    ZipFileHeaderRecord, ZipLocator,
+};
 
 use super::Region;
 use crate::checkpoint::read::Source;
@@ -15,7 +19,7 @@ use crate::short::short;
 /// The records of one archive, without the folder that they all stand in.
 #[derive(Debug)]
 pub(super) struct Archive {
-    records: HashMap<String, Region>,
+    records: HashMap<Box<str>, Region>,
     pub(super) pickle: Region,
     /// Whether numbers have their highest byte first.
     pub(super) big_endian: bool,
@@ -23,49 +27,18 @@ pub(super) struct Archive {
 
 impl Archive {
     pub(super) fn read(source: &Source) -> Result<Self> {
-        let broken =
-            |error| Error::Format(format!("a zip archive that is broken or cut off: {error}"));
-        let mut zip = ZipArchive::new(BufReader::new(source.file())).map_err(broken)?;
-        if zip.has_duplicate_names() {
-            return Err(Error::Format("a zip archive with two records of the same name".into()));
-        }
-        let mut named = Vec::with_capacity(zip.len());
-        for index in 0..zip.len() {
-            let record = zip.by_index_raw(index).map_err(broken)?;
-            let name = String::from_utf8_lossy(record.name_raw()).into_owned();
-            let plain = record.compression() == CompressionMethod::Stored && !record.encrypted();
-            let offset = record.data_start().unwrap_or(u64::MAX);
-            let bytes = record.size();
-            let inside = offset.checked_add(bytes).is_some_and(|end| end <= source.bytes);
-            named.push((name, plain, inside, Region { offset, bytes }));
-        }
-        let root = named.iter().find_map(|(name, ..)| {
-            name.strip_suffix("/data.pkl").filter(|root| !root.contains('/'))
-        });
-        let Some(root) = root.map(|root| format!("{root}/")) else {
+        let mut directory = Directory::open(source)?;
+        let Some(root) = directory.find(|name| root(name).map(String::from))? else {
             let text = "a zip archive without data.pkl: torch.save wrote none such";
             return Err(Error::Format(text.into()));
         };
         // It has compressed records, too.
-        if named.iter().any(|(name, ..)| name.strip_prefix(&root) == Some("constants.pkl")) {
+        let constants = format!("{root}constants.pkl");
+        if directory.find(|name| (name == constants).then_some(()))?.is_some() {
             let text = "a TorchScript program, not a checkpoint: save its state_dict()";
             return Err(Error::Format(text.into()));
         }
-        let mut records = HashMap::with_capacity(named.len());
-        for (name, plain, inside, region) in named {
-            let Some(name) = name.strip_prefix(&root) else { continue };
-            if !plain {
-                let name = short(name);
-                let text =
-                    format!("record {name:?} is compressed or encrypted; PyTorch's are neither");
-                return Err(Error::Format(text));
-            }
-            if !inside {
-                let text = format!("record {:?} reaches beyond the end of the file", short(name));
-                return Err(Error::Format(text));
-            }
-            records.insert(name.to_string(), region);
-        }
+        let records = directory.records(&root)?;
         let pickle = records["data.pkl"];
         let big_endian = match records.get("byteorder") {
             None => false,
@@ -76,8 +49,13 @@ impl Archive {
 
     /// The bytes of the storage of that key.
     pub(super) fn storage(&self, key: &str) -> Option<Region> {
-        self.records.get(&format!("data/{key}")).copied()
+        self.records.get(format!("data/{key}").as_str()).copied()
     }
+}
+
+/// The folder that `data.pkl` stands in, its `/` included, if this is its name.
+fn root(name: &str) -> Option<&str> {
+    name.strip_suffix("data.pkl").filter(|root| root.find('/') == root.len().checked_sub(1))
 }
 
 fn byte_order(source: &Source, record: Region) -> Result<bool> {
@@ -92,4 +70,100 @@ fn byte_order(source: &Source, record: Region) -> Result<bool> {
             Err(Error::Format(format!("byteorder: expected little or big, found {found:?}")))
         }
     }
+}
+
+/// An archive's list of its records, and room for one of them.
+struct Directory<'a> {
+    archive: ZipArchive<Bytes<'a>>,
+    block: Vec<u8>,
+}
+
+impl<'a> Directory<'a> {
+    fn open(source: &'a Source) -> Result<Self> {
+        let mut block = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+        let archive = ZipLocator::new()
+            .locate_in_reader(Bytes(source), &mut block, source.bytes)
+            .map_err(|(_, error)| broken(error))?;
+        Ok(Self { archive, block })
+    }
+
+    /// Calls `visit` with each record and its name, until it gives something or the directory ends.
+    fn visit<T>(
+        &mut self,
+        mut visit: impl FnMut(&ZipArchive<Bytes>, ZipFileHeaderRecord, &str) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let mut records = self.archive.entries(&mut self.block);
+        let mut count = 0;
+        while let Some(record) = records.next_entry().map_err(broken)? {
+            let path = record.file_path();
+            if let Some(found) =
+                visit(&self.archive, record, &String::from_utf8_lossy(path.as_ref()))?
+            {
+                return Ok(Some(found));
+            }
+            count += 1;
+        }
+        let expected = self.archive.entries_hint();
+        if count != expected {
+            let text = format!("expected {expected} records, found {count}");
+            return Err(cut_off(text));
+        }
+        Ok(None)
+    }
+
+    /// What `look` makes of the first name of which it makes something.
+    fn find<T>(&mut self, look: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        self.visit(|_, _, name| Ok(look(name)))
+    }
+
+    /// Where the bytes of the records in folder `root` stand.
+    fn records(&mut self, root: &str) -> Result<HashMap<Box<str>, Region>> {
+        let mut records = HashMap::new();
+        self.visit(|archive, record, path| {
+            let Some(name) = path.strip_prefix(root) else { return Ok(None) };
+            let fault = |what| Err(Error::Format(format!("record {:?} {what}", short(name))));
+            let plain = record.compression_method() == CompressionMethod::STORE;
+            if !plain || record.flags().is_encrypted() {
+                return fault("is compressed or encrypted; PyTorch's are neither");
+            }
+            let entry = archive.get_entry(record.wayfinder()).map_err(broken)?;
+            let (offset, end) = entry.compressed_data_range();
+            if end > archive.get_ref().0.bytes {
+                return fault("reaches beyond the end of the file");
+            }
+            let region = Region { offset, bytes: end - offset };
+            if records.insert(Box::from(name), region).is_some() {
+                return fault("stands twice");
+            }
+            Ok(None::<()>)
+        })?;
+        Ok(records)
+    }
+}
+
+/// A source's bytes, for the reader of zip archives.
+struct Bytes<'a>(&'a Source);
+
+impl ReaderAt for Bytes<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let Self(source) = self;
+        let bytes = source.bytes.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        source.read_at(&mut buffer[..bytes], offset).map_err(io::Error::other)?;
+        Ok(bytes)
+    }
+}
+
+/// A fault of the archive, unless it is the file that could not be read.
+fn broken(error: rawzip::Error) -> Error {
+    match error.into_kind() {
+        ErrorKind::IO(error) => match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => cut_off(error),
+        },
+        other => cut_off(rawzip::Error::from(other)),
+    }
+}
+
+fn cut_off(what: impl std::fmt::Display) -> Error {
+    Error::Format(format!("a zip archive that is broken or cut off: {what}"))
 }
