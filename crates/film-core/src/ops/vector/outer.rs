@@ -4,40 +4,70 @@ use pulp::Simd;
 
 use super::layer::Rows;
 
-/// Vectors of columns that are summed together.
-const PANEL: usize = 3;
-/// Rows of the sums that are summed together.
-const GROUP: usize = 8;
-
 /// Adds Σ_m left\[m\] ⊗ right\[m\] to `sums`; the rows of `right` are whole vectors.
 ///
 /// # Shapes
 /// left `[M, outputs]`, right `[M, columns]`, sums `[outputs, columns]`
 #[inline(always)]
 pub(crate) fn add_outer<S: Simd>(simd: S, left: Rows<'_>, right: Rows<'_>, sums: &mut [f32]) {
+    // N vectors of M rows of the sums, N of the right and a factor fit into the registers.
+    if S::REGISTER_COUNT >= 32 {
+        in_panels::<S, 3, 8>(simd, left, right, sums);
+    } else {
+        in_panels::<S, 2, 6>(simd, left, right, sums);
+    }
+}
+
+/// N vectors of columns at a time.
+#[inline(always)]
+fn in_panels<S: Simd, const N: usize, const M: usize>(
+    simd: S,
+    left: Rows<'_>,
+    right: Rows<'_>,
+    sums: &mut [f32],
+) {
     let columns = right.stride;
     let vectors = columns / S::F32_LANES;
-    for first in (0..vectors).step_by(PANEL) {
-        let start = first * S::F32_LANES;
-        for (group, sums) in sums.chunks_mut(GROUP * columns).enumerate() {
-            let place = Place { output: group * GROUP, column: start, columns };
-            match (PANEL.min(vectors - first), sums.len() / columns) {
-                (1, GROUP) => add::<S, 1, GROUP>(simd, left, right, place, sums),
-                (2, GROUP) => add::<S, 2, GROUP>(simd, left, right, place, sums),
-                (_, GROUP) => add::<S, PANEL, GROUP>(simd, left, right, place, sums),
-                (count, _) => {
-                    for (output, sums) in sums.chunks_exact_mut(columns).enumerate() {
-                        let place = Place { output: place.output + output, ..place };
-                        match count {
-                            1 => add::<S, 1, 1>(simd, left, right, place, sums),
-                            2 => add::<S, 2, 1>(simd, left, right, place, sums),
-                            _ => add::<S, PANEL, 1>(simd, left, right, place, sums),
-                        }
-                    }
-                }
-            }
+    for first in (0..vectors).step_by(N) {
+        let place = Place { output: 0, column: first * S::F32_LANES, columns };
+        match N.min(vectors - first) {
+            1 => panel::<S, 1, M>(simd, left, right, place, sums),
+            2 => panel::<S, 2, M>(simd, left, right, place, sums),
+            _ => panel::<S, N, M>(simd, left, right, place, sums),
         }
     }
+}
+
+/// N vectors of all rows of the sums: M rows at a time, then two, then one.
+#[inline(always)]
+fn panel<S: Simd, const N: usize, const M: usize>(
+    simd: S,
+    left: Rows<'_>,
+    right: Rows<'_>,
+    place: Place,
+    sums: &mut [f32],
+) {
+    let (place, sums) = in_groups::<S, N, M>(simd, left, right, place, sums);
+    let (place, sums) = in_groups::<S, N, 2>(simd, left, right, place, sums);
+    in_groups::<S, N, 1>(simd, left, right, place, sums);
+}
+
+/// M rows of the sums at a time; gives those that are left.
+#[inline(always)]
+fn in_groups<'a, S: Simd, const N: usize, const M: usize>(
+    simd: S,
+    left: Rows<'_>,
+    right: Rows<'_>,
+    mut place: Place,
+    sums: &'a mut [f32],
+) -> (Place, &'a mut [f32]) {
+    let whole = sums.len() / place.columns / M * M;
+    let (many, few) = sums.split_at_mut(whole * place.columns);
+    for sums in many.chunks_exact_mut(M * place.columns) {
+        add::<S, N, M>(simd, left, right, place, sums);
+        place.output += M;
+    }
+    (place, few)
 }
 
 #[derive(Clone, Copy)]
