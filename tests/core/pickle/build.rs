@@ -76,7 +76,7 @@ pub(super) fn pickle(value: &[u8]) -> Vec<u8> {
 pub(super) fn archive(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = ZipArchiveWriter::new(Vec::new());
     for (name, bytes) in records {
-        let (mut record, config) = archive.new_file(&format!("archive/{name}")).start().unwrap();
+        let (mut record, config) = archive.new_file(format!("archive/{name}")).start().unwrap();
         let mut writer = config.wrap(&mut record);
         writer.write_all(bytes).unwrap();
         let (_, end) = writer.finish().unwrap();
