@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use rawzip::ZipArchiveWriter;
+use zip::CompressionMethod;
+use zip::write::SimpleFileOptions;
 
 /// `text` as a value.
 pub(super) fn text(text: &str) -> Vec<u8> {
@@ -74,15 +75,13 @@ pub(super) fn pickle(value: &[u8]) -> Vec<u8> {
 
 /// An archive of these records.
 pub(super) fn archive(records: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = ZipArchiveWriter::new(Vec::new());
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, bytes) in records {
-        let (mut record, config) = archive.new_file(format!("archive/{name}")).start().unwrap();
-        let mut writer = config.wrap(&mut record);
-        writer.write_all(bytes).unwrap();
-        let (_, end) = writer.finish().unwrap();
-        record.finish(end).unwrap();
+        zip.start_file(format!("archive/{name}"), options).unwrap();
+        zip.write_all(bytes).unwrap();
     }
-    archive.finish().unwrap()
+    zip.finish().unwrap().into_inner()
 }
 
 /// The archive of a value; storage "0" holds 1 and 2.

@@ -147,6 +147,12 @@ fn broken_archives_are_refused() {
         }
         bytes
     };
+    let sizes_differ = {
+        let mut bytes = whole.clone();
+        let directory = (0..bytes.len()).find(|&at| bytes[at..].starts_with(b"PK\x01\x02")).unwrap();
+        bytes[directory + 24] += 1;
+        bytes
+    };
     let pickle = pickle(&dict(&[("w", pair())]));
     let with = |name: &str, bytes: &[u8]| {
         archive(&[("data.pkl", &pickle), ("data/0", &floats(&[1.0, 2.0])), (name, bytes)])
@@ -158,6 +164,8 @@ fn broken_archives_are_refused() {
             replaced(b"data.pkl", b"data.pki"),
             "a zip archive without data.pkl: torch.save wrote none such",
         ),
+        (replaced(b"archive/data.pkl", b"archive_data.pkl"), "a zip archive without data.pkl"),
+        (sizes_differ, "record \"data.pkl\" is of "),
         (deflated, "record \"data.pkl\" is compressed or encrypted; PyTorch's are neither"),
         (
             with("constants.pkl", b""),

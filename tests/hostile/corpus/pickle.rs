@@ -93,29 +93,27 @@ fn bombs() -> Vec<Case> {
     ]
 }
 
-/// An archive whose directory lists a million records after `first`, all of them empty, some with a comment as long as can be.
-fn crowded(first: &str) -> Vec<u8> {
+/// An archive whose directory lists record `first`, of these bytes, and a million empty ones, some with a comment as long as
+/// can be.
+fn crowded(first: &str, content: &[u8]) -> Vec<u8> {
     const RECORDS: u32 = 1_000_000;
-    let local = |name: &str| {
-        let mut header = b"PK\x03\x04\x14\0".to_vec();
-        header.resize(26, 0);
-        header.extend([name.len() as u8, 0, 0, 0]);
-        [&header, name.as_bytes()].concat()
-    };
-    let listed = |name: &str, comment: u16| {
+    let listed = |name: &str, size: usize, offset: usize, comment: u16| {
         let mut header = b"PK\x01\x02\x14\0\x14\0".to_vec();
-        header.resize(28, 0);
+        header.resize(20, 0);
+        header.extend([(size as u32).to_le_bytes(); 2].concat());
         header.extend([name.len() as u8, 0, 0, 0]);
         header.extend(comment.to_le_bytes());
-        header.resize(46, 0);
+        header.resize(42, 0);
+        header.extend((offset as u32).to_le_bytes());
         [&header, name.as_bytes(), &vec![b'c'; comment.into()]].concat()
     };
-    let mut bytes = local(first);
-    let start = bytes.len() as u64;
-    bytes.extend(listed(first, 0));
+    let local = [&b"PK\x03\x04\x14\0"[..], &[0; 24]].concat();
+    let mut bytes = [&local, content, &local].concat();
+    let (empty, start) = (local.len() + content.len(), bytes.len() as u64);
+    bytes.extend(listed(first, content.len(), 0, 0));
     for index in 0..RECORDS {
         let comment = if index.is_multiple_of(100_000) { u16::MAX } else { 0 };
-        bytes.extend(listed(&format!("a/{index:x}"), comment));
+        bytes.extend(listed(&format!("a/data/{index:x}"), 0, empty, comment));
     }
     let end = bytes.len() as u64;
     let count = u64::from(RECORDS + 1);
@@ -128,14 +126,23 @@ fn crowded(first: &str) -> Vec<u8> {
     bytes
 }
 
-/// Archives with many records.
+/// Archives with many records, some of a pickle that asks for much as well.
 fn crowds() -> Vec<Case> {
-    let case = |name, make: fn() -> Vec<u8>, says| {
-        large(&format!("a pickle: {name}"), FILE, 52_000_000, make, says)
+    let case = |name, bytes, make: fn() -> Vec<u8>, says| {
+        large(&format!("a pickle: a million records, {name}"), FILE, bytes, make, says)
     };
+    const PICKLE: usize = 14_000_000;
     vec![
-        case("a million records", || crowded("a/data.pkl"), "expected 1 more bytes, found 0"),
-        case("a million records, no pickle", || crowded("a/data.pk"), "without data.pkl"),
+        case("none a pickle", 57_000_000, || crowded("a/data.pk", b""), "without data.pkl"),
+        case("the pickle too far up", 57_000_000, || crowded("data.pkl", b""), "without data.pkl"),
+        case("and no byte", 57_000_000, || crowded("a/data.pkl", b""), "more bytes, found 0"),
+        case("of none a word", 57_000_000, || crowded("a/data.pkl", b"\x80\x02}."), "no state dict"),
+        case(
+            "and as many values",
+            57_000_000 + PICKLE as u64,
+            || crowded("a/data.pkl", &b"N".repeat(PICKLE)),
+            "",
+        ),
     ]
 }
 

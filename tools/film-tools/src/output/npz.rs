@@ -1,22 +1,25 @@
 //! Tensors as NumPy arrays in a zip archive, as `numpy.savez` lays them out.
 
-use std::io::Write;
+use std::io::{self, Seek, SeekFrom, Write};
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Result};
 use film_core::checkpoint::Dtype;
 use half::bf16;
-use rawzip::{ErrorKind, ZipArchiveWriter};
+use zip::write::SimpleFileOptions;
 
 use super::tensors::Stored;
 
-pub(crate) fn write(file: &mut impl Write, stored: &mut Stored) -> Result<()> {
+pub(crate) fn write(file: &mut (impl Write + Seek), stored: &mut Stored) -> Result<()> {
+    let mut archive = zip::ZipWriter::new(Latch { file, failed: false });
     // No compression and no clock: the same numbers give the same bytes.
-    let mut archive = ZipArchiveWriter::new(file);
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for entry in stored.entries.clone() {
-        let name = format!("{}.npy", entry.name);
-        let (mut record, config) = archive.new_file(&name).start().map_err(unwritten)?;
-        let mut writer = config.wrap(&mut record);
-        writer.write_all(&header(entry.dtype, &entry.shape))?;
+        let bytes = entry.shape.iter().product::<usize>() as u64 * 8;
+        let options = options.large_file(bytes >= u64::from(u32::MAX));
+        archive
+            .start_file(format!("{}.npy", entry.name), options)
+            .context("cannot write the archive")?;
+        archive.write_all(&header(entry.dtype, &entry.shape))?;
         stored.blocks(&entry.name, |bytes| {
             if entry.dtype == Dtype::BF16 {
                 let (values, _) = bytes.as_chunks::<2>();
@@ -24,24 +27,43 @@ pub(crate) fn write(file: &mut impl Write, stored: &mut Stored) -> Result<()> {
                     .iter()
                     .flat_map(|&value| bf16::from_le_bytes(value).to_f32().to_le_bytes())
                     .collect();
-                writer.write_all(&wide)?;
+                archive.write_all(&wide)?;
             } else {
-                writer.write_all(bytes)?;
+                archive.write_all(bytes)?;
             }
             Ok(())
         })?;
-        let (_, end) = writer.finish().map_err(unwritten)?;
-        record.finish(end).map_err(unwritten)?;
     }
-    archive.finish().map_err(unwritten)?;
+    archive.finish().context("cannot write the archive")?;
     Ok(())
 }
 
-/// Why the archive is not written; where it is the file's fault, in the file's own words.
-fn unwritten(error: rawzip::Error) -> Error {
-    match error.into_kind() {
-        ErrorKind::IO(error) => error.into(),
-        kind => Error::new(rawzip::Error::from(kind)).context("cannot write the archive"),
+/// A file that fails once. An archive that is let go after an error tries to end itself all the same, and prints what
+/// comes of it: that is to be nothing.
+struct Latch<'a, W> {
+    file: &'a mut W,
+    failed: bool,
+}
+
+impl<W: Write> Write for Latch<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed {
+            return Ok(bytes.len());
+        }
+        let written = self.file.write(bytes);
+        self.failed =
+            written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl<W: Seek> Seek for Latch<'_, W> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

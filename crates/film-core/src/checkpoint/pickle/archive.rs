@@ -3,7 +3,6 @@
 //! Records are stored uncompressed, so a tensor's bytes can be read where they are in the file. The archive's directory may be
 //! as long as the file: it is read a record at a time, as often as it is asked for something.
 
-use std::collections::HashMap;
 use std::io;
 
 use rawzip::{
@@ -12,50 +11,57 @@ use rawzip::{
 };
 
 use super::Region;
+use super::value::Values;
 use crate::checkpoint::read::Source;
 use crate::error::{Error, Result};
 use crate::short::short;
 
-/// The records of one archive, without the folder that they all stand in.
-#[derive(Debug)]
-pub(super) struct Archive {
-    records: HashMap<Box<str>, Region>,
+/// One archive: the pickle in it, and a way to find the storages that this mentions.
+pub(super) struct Archive<'a> {
+    directory: Directory<'a>,
+    /// The folder that all records stand in, with a `/`.
+    root: String,
     pub(super) pickle: Region,
     /// Whether numbers have their highest byte first.
     pub(super) big_endian: bool,
 }
 
-impl Archive {
-    pub(super) fn read(source: &Source) -> Result<Self> {
+impl<'a> Archive<'a> {
+    pub(super) fn open(source: &'a Source) -> Result<Self> {
         let mut directory = Directory::open(source)?;
-        let Some(root) = directory.find(|name| root(name).map(String::from))? else {
+        let without = || {
             let text = "a zip archive without data.pkl: torch.save wrote none such";
-            return Err(Error::Format(text.into()));
+            Error::Format(text.into())
         };
+        let root = directory.find(|name| root(name).map(String::from))?.ok_or_else(without)?;
         // It has compressed records, too.
         let constants = format!("{root}constants.pkl");
         if directory.find(|name| (name == constants).then_some(()))?.is_some() {
             let text = "a TorchScript program, not a checkpoint: save its state_dict()";
             return Err(Error::Format(text.into()));
         }
-        let records = directory.records(&root)?;
-        let pickle = records["data.pkl"];
-        let big_endian = match records.get("byteorder") {
+        let names = ["data.pkl", "byteorder"];
+        let place = |name: &str| names.iter().position(|it| *it == name);
+        let regions = directory.regions(&root, names.len(), place)?;
+        let pickle = regions[0].ok_or_else(without)?;
+        let big_endian = match regions[1] {
             None => false,
-            Some(order) => byte_order(source, *order)?,
+            Some(order) => byte_order(source, order)?,
         };
-        Ok(Self { records, pickle, big_endian })
+        Ok(Self { directory, root, pickle, big_endian })
     }
 
-    /// The bytes of the storage of that key.
-    pub(super) fn storage(&self, key: &str) -> Option<Region> {
-        self.records.get(format!("data/{key}").as_str()).copied()
+    /// The bytes of each of the storages, where they are there.
+    pub(super) fn storages(&mut self, values: &Values) -> Result<Vec<Option<Region>>> {
+        let place = |name: &str| values.storage_of(name.strip_prefix("data/")?);
+        self.directory.regions(&self.root, values.storages().len(), place)
     }
 }
 
-/// The folder that `data.pkl` stands in, its `/` included, if this is its name.
+/// The folder that `data.pkl` stands in, if this is its name.
 fn root(name: &str) -> Option<&str> {
-    name.strip_suffix("data.pkl").filter(|root| root.find('/') == root.len().checked_sub(1))
+    let folder = |root: &&str| root.strip_suffix('/').is_some_and(|name| !name.contains('/'));
+    name.strip_suffix("data.pkl").filter(folder)
 }
 
 fn byte_order(source: &Source, record: Region) -> Result<bool> {
@@ -116,28 +122,37 @@ impl<'a> Directory<'a> {
         self.visit(|_, _, name| Ok(look(name)))
     }
 
-    /// Where the bytes of the records in folder `root` stand.
-    fn records(&mut self, root: &str) -> Result<HashMap<Box<str>, Region>> {
-        let mut records = HashMap::new();
+    /// Where the bytes of `count` of the records in folder `root` stand, each at the place that `place` gives its name.
+    fn regions(
+        &mut self,
+        root: &str,
+        count: usize,
+        place: impl Fn(&str) -> Option<usize>,
+    ) -> Result<Vec<Option<Region>>> {
+        let mut regions = vec![None; count];
         self.visit(|archive, record, path| {
             let Some(name) = path.strip_prefix(root) else { return Ok(None) };
-            let fault = |what| Err(Error::Format(format!("record {:?} {what}", short(name))));
+            let Some(place) = place(name) else { return Ok(None) };
+            let fault = |what: &str| Err(Error::Format(format!("record {:?} {what}", short(name))));
             let plain = record.compression_method() == CompressionMethod::STORE;
             if !plain || record.flags().is_encrypted() {
                 return fault("is compressed or encrypted; PyTorch's are neither");
+            }
+            let sizes = [record.uncompressed_size_hint(), record.compressed_size_hint()];
+            if sizes[0] != sizes[1] {
+                return fault(&format!("is of {} bytes, and stored in {}", sizes[0], sizes[1]));
             }
             let entry = archive.get_entry(record.wayfinder()).map_err(broken)?;
             let (offset, end) = entry.compressed_data_range();
             if end > archive.get_ref().0.bytes {
                 return fault("reaches beyond the end of the file");
             }
-            let region = Region { offset, bytes: end - offset };
-            if records.insert(Box::from(name), region).is_some() {
+            if regions[place].replace(Region { offset, bytes: end - offset }).is_some() {
                 return fault("stands twice");
             }
             Ok(None::<()>)
         })?;
-        Ok(records)
+        Ok(regions)
     }
 }
 

@@ -285,13 +285,12 @@ fn read(
 ) -> Result<(PickleFile, Vec<PickleTensor>)> {
     let (values, root, regions, big_endian) = match form(&source)? {
         Some(Form::Zip) => {
-            let archive = Archive::read(&source)?;
+            let mut archive = Archive::open(&source)?;
             let Region { offset, bytes } = archive.pickle;
             let mut values = Values::new(bytes, source.bytes);
             let mut stream = Stream::new(&source, offset, offset + bytes);
             let root = machine::load(&mut stream, &mut values, options.skip_unknown)?;
-            let storages = values.storages().iter();
-            let regions = storages.map(|storage| archive.storage(&storage.key)).collect();
+            let regions = archive.storages(&values)?;
             (values, root, regions, archive.big_endian)
         }
         Some(Form::Legacy) => {

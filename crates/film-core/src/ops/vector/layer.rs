@@ -65,8 +65,8 @@ impl Vectors {
         impl WithSimd for Measure {
             type Output = Vectors;
             fn with_simd<S: Simd>(self, _: S) -> Vectors {
-                // Their sums of ROWS rows, the weights and a factor fit into the registers, with one to spare: where a sum
-                // has to go to memory and back it takes twice as long.
+                // Their sums of ROWS rows, the weights and a factor leave a register free: where a single sum has to go to
+                // memory and back, all take twice as long.
                 let together = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
                 Vectors { lanes: S::F32_LANES, together }
             }
