@@ -149,7 +149,8 @@ fn broken_archives_are_refused() {
     };
     let sizes_differ = {
         let mut bytes = whole.clone();
-        let directory = (0..bytes.len()).find(|&at| bytes[at..].starts_with(b"PK\x01\x02")).unwrap();
+        let directory =
+            (0..bytes.len()).find(|&at| bytes[at..].starts_with(b"PK\x01\x02")).unwrap();
         bytes[directory + 24] += 1;
         bytes
     };

@@ -136,7 +136,12 @@ fn crowds() -> Vec<Case> {
         case("none a pickle", 57_000_000, || crowded("a/data.pk", b""), "without data.pkl"),
         case("the pickle too far up", 57_000_000, || crowded("data.pkl", b""), "without data.pkl"),
         case("and no byte", 57_000_000, || crowded("a/data.pkl", b""), "more bytes, found 0"),
-        case("of none a word", 57_000_000, || crowded("a/data.pkl", b"\x80\x02}."), "no state dict"),
+        case(
+            "of none a word",
+            57_000_000,
+            || crowded("a/data.pkl", b"\x80\x02}."),
+            "no state dict",
+        ),
         case(
             "and as many values",
             57_000_000 + PICKLE as u64,

@@ -37,12 +37,6 @@ impl Rows<'_> {
         self.values.len().div_ceil(self.stride)
     }
 
-    /// Their numbers from place `start` on.
-    #[inline(always)]
-    fn from(self, start: usize) -> Self {
-        Self { values: &self.values[self.values.len().min(start)..], ..self }
-    }
-
     /// Those behind the first `rows`.
     #[inline(always)]
     fn skip(self, rows: usize) -> Self {
@@ -156,25 +150,19 @@ impl Layer {
         let vectors = self.columns() / lanes;
         let weights = S::as_simd_f32s(self.weights.as_ref()).0;
         let bias = S::as_simd_f32s(self.bias.as_ref()).0;
-        // All panels take a block's inputs while those are in the cache.
-        for start in (0..self.inputs.max(1)).step_by(BLOCK) {
-            let end = self.inputs.min(start + BLOCK);
-            let x = x.from(start);
-            for first in (0..vectors).step_by(together) {
-                let count = together.min(vectors - first);
-                let panel = Panel {
-                    weights: &weights[first * self.inputs..][start * count..end * count],
-                    bias: (end == self.inputs).then_some(&bias[first..first + count]),
-                    begun: start > 0,
-                    columns: first * lanes..row.min((first + count) * lanes),
-                    row,
-                };
-                match count {
-                    1 => panel.apply::<S, 1>(simd, x, out),
-                    2 => panel.apply::<S, 2>(simd, x, out),
-                    3 => panel.apply::<S, 3>(simd, x, out),
-                    _ => panel.apply::<S, 4>(simd, x, out),
-                }
+        for first in (0..vectors).step_by(together) {
+            let count = together.min(vectors - first);
+            let panel = Panel {
+                weights: &weights[first * self.inputs..][..count * self.inputs],
+                bias: &bias[first..first + count],
+                columns: first * lanes..row.min((first + count) * lanes),
+                row,
+            };
+            match count {
+                1 => panel.apply::<S, 1>(simd, x, out),
+                2 => panel.apply::<S, 2>(simd, x, out),
+                3 => panel.apply::<S, 3>(simd, x, out),
+                _ => panel.apply::<S, 4>(simd, x, out),
             }
         }
     }
@@ -223,13 +211,10 @@ const MOST_COLUMNS: usize = 64;
 /// Rows of a weight that are packed side by side.
 const GROUP: usize = 16;
 
-/// The part of a layer that gives some neighbouring columns' sums over a block of inputs.
+/// The part of a layer that gives some neighbouring columns.
 struct Panel<'a, V> {
     weights: &'a [V],
-    /// What is added at the last block.
-    bias: Option<&'a [V]>,
-    /// Whether the sums of earlier blocks stand in the outputs.
-    begun: bool,
+    bias: &'a [V],
     columns: std::ops::Range<usize>,
     /// Columns of a row of outputs, all panels'.
     row: usize,
@@ -266,27 +251,25 @@ impl<V: Copy> Panel<'_, V> {
         x: Rows<'_>,
         out: &mut [f32],
     ) {
-        let x: [&[f32]; M] = std::array::from_fn(|m| &x.values[m * x.stride..]);
-        let sums = sums::<S, N, M>(simd, x, self.weights);
-        for (sums, out) in sums.iter().zip(out.chunks_exact_mut(self.row)) {
-            let (whole, rest) = S::as_mut_simd_f32s(&mut out[self.columns.clone()]);
-            for (column, out) in whole.iter_mut().enumerate() {
-                *out = self.finish(simd, sums[column], column, *out);
-            }
-            if !rest.is_empty() {
-                let column = whole.len();
-                let before = simd.partial_load_f32s(rest);
-                let sum = self.finish(simd, sums[column], column, before);
-                simd.partial_store_f32s(rest, sum);
+        let blocks = self.weights.len().div_ceil(BLOCK * N);
+        for (block, weights) in self.weights.chunks(BLOCK * N).enumerate() {
+            let x: [&[f32]; M] = std::array::from_fn(|m| &x.values[m * x.stride + block * BLOCK..]);
+            let sums = sums::<S, N, M>(simd, x, weights);
+            for (sums, out) in sums.iter().zip(out.chunks_exact_mut(self.row)) {
+                let (whole, rest) = S::as_mut_simd_f32s(&mut out[self.columns.clone()]);
+                for (out, (sum, bias)) in whole.iter_mut().zip(sums.iter().zip(self.bias)) {
+                    let sum = if block == 0 { *sum } else { simd.add_f32s(*out, *sum) };
+                    *out = if block + 1 == blocks { simd.add_f32s(sum, *bias) } else { sum };
+                }
+                if !rest.is_empty() {
+                    let (sum, bias) = (sums[whole.len()], self.bias[whole.len()]);
+                    let before = simd.partial_load_f32s(rest);
+                    let sum = if block == 0 { sum } else { simd.add_f32s(before, sum) };
+                    let sum = if block + 1 == blocks { simd.add_f32s(sum, bias) } else { sum };
+                    simd.partial_store_f32s(rest, sum);
+                }
             }
         }
-    }
-
-    /// A sum with what was there before and, at the end, the bias.
-    #[inline(always)]
-    fn finish<S: Simd<f32s = V>>(&self, simd: S, sum: V, column: usize, before: V) -> V {
-        let sum = if self.begun { simd.add_f32s(before, sum) } else { sum };
-        if let Some(bias) = self.bias { simd.add_f32s(sum, bias[column]) } else { sum }
     }
 }
 

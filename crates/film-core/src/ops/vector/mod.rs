@@ -23,7 +23,7 @@ pub(crate) use layer::{Layer, Rows, Vectors};
 pub(crate) use outer::{add_outer, add_rows};
 pub(crate) use sine::{Wave, wave};
 
-/// Rows of a tile. A block of their activations and of a panel's weights fit into the first cache.
+/// Rows of a tile. Its activations and a panel of weights fit into the first cache.
 pub(crate) const TILE: usize = 24;
 
 /// Rows of a tile whose outputs are kept until all are there: fewer where a row takes more than a cache.
