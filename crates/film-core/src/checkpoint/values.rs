@@ -34,7 +34,8 @@ impl AddAssign for Values {
 impl Checkpoint {
     /// Counts each tensor's NaN and infinite values; of complex numbers, those of the parts.
     ///
-    /// They are counted some ten thousand tensors at a time, as the iterator comes to them. An item is an error where a tensor cannot be read: its file changed, or ends before it.
+    /// They are counted 65,536 tensors at a time, as the iterator comes to them. An item is an error where a tensor cannot
+    /// be read: its file changed, or ends before it.
     pub fn count_values<'a>(
         &'a self,
         tensors: &'a [&TensorInfo],

@@ -26,83 +26,76 @@ fn in_panels<S: Simd, const N: usize, const M: usize>(
     right: Rows<'_>,
     sums: &mut [f32],
 ) {
-    let columns = right.stride;
-    let vectors = columns / S::F32_LANES;
+    let vectors = right.stride / S::F32_LANES;
     for first in (0..vectors).step_by(N) {
-        let place = Place { output: 0, column: first * S::F32_LANES, columns };
+        let panel = Panel { left, right, column: first * S::F32_LANES };
         match N.min(vectors - first) {
-            1 => panel::<S, 1, M>(simd, left, right, place, sums),
-            2 => panel::<S, 2, M>(simd, left, right, place, sums),
-            _ => panel::<S, N, M>(simd, left, right, place, sums),
+            1 => panel.add::<S, 1, M>(simd, sums),
+            2 => panel.add::<S, 2, M>(simd, sums),
+            _ => panel.add::<S, N, M>(simd, sums),
         }
     }
 }
 
-/// N vectors of all rows of the sums: M rows at a time, then two, then one.
-#[inline(always)]
-fn panel<S: Simd, const N: usize, const M: usize>(
-    simd: S,
-    left: Rows<'_>,
-    right: Rows<'_>,
-    place: Place,
-    sums: &mut [f32],
-) {
-    let (place, sums) = in_groups::<S, N, M>(simd, left, right, place, sums);
-    let (place, sums) = in_groups::<S, N, 2>(simd, left, right, place, sums);
-    in_groups::<S, N, 1>(simd, left, right, place, sums);
-}
-
-/// M rows of the sums at a time; gives those that are left.
-#[inline(always)]
-fn in_groups<'a, S: Simd, const N: usize, const M: usize>(
-    simd: S,
-    left: Rows<'_>,
-    right: Rows<'_>,
-    mut place: Place,
-    sums: &'a mut [f32],
-) -> (Place, &'a mut [f32]) {
-    let whole = sums.len() / place.columns / M * M;
-    let (many, few) = sums.split_at_mut(whole * place.columns);
-    for sums in many.chunks_exact_mut(M * place.columns) {
-        add::<S, N, M>(simd, left, right, place, sums);
-        place.output += M;
-    }
-    (place, few)
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    output: usize,
+/// What gives some neighbouring columns of the sums.
+struct Panel<'a> {
+    left: Rows<'a>,
+    right: Rows<'a>,
     column: usize,
-    columns: usize,
 }
 
-/// N vectors of M rows of the sums.
-#[inline(always)]
-fn add<S: Simd, const N: usize, const M: usize>(
-    simd: S,
-    left: Rows<'_>,
-    right: Rows<'_>,
-    place: Place,
-    sums: &mut [f32],
-) {
-    let mut added = [[simd.splat_f32s(0.0); N]; M];
-    for (left, right) in
-        left.values.chunks_exact(left.stride).zip(right.values.chunks_exact(right.stride))
-    {
-        let left = &left[place.output..][..M];
-        let right = &S::as_simd_f32s(&right[place.column..]).0[..N];
-        for (added, factor) in added.iter_mut().zip(left) {
-            let factor = simd.splat_f32s(*factor);
-            for (added, right) in added.iter_mut().zip(right) {
-                *added = simd.mul_add_e_f32s(factor, *right, *added);
+impl Panel<'_> {
+    /// N vectors of all rows of the sums: M rows at a time, then two, then one.
+    #[inline(always)]
+    fn add<S: Simd, const N: usize, const M: usize>(&self, simd: S, sums: &mut [f32]) {
+        let (done, sums) = self.in_groups::<S, N, M>(simd, 0, sums);
+        let (done, sums) = self.in_groups::<S, N, 2>(simd, done, sums);
+        self.in_groups::<S, N, 1>(simd, done, sums);
+    }
+
+    /// M rows of the sums at a time, of which `done` stand before these; gives those that are left.
+    #[inline(always)]
+    fn in_groups<'a, S: Simd, const N: usize, const M: usize>(
+        &self,
+        simd: S,
+        mut done: usize,
+        sums: &'a mut [f32],
+    ) -> (usize, &'a mut [f32]) {
+        let columns = self.right.stride;
+        let whole = sums.len() / columns / M * M;
+        let (many, few) = sums.split_at_mut(whole * columns);
+        for sums in many.chunks_exact_mut(M * columns) {
+            self.group::<S, N, M>(simd, done, sums);
+            done += M;
+        }
+        (done, few)
+    }
+
+    #[inline(always)]
+    fn group<S: Simd, const N: usize, const M: usize>(
+        &self,
+        simd: S,
+        done: usize,
+        sums: &mut [f32],
+    ) {
+        let Self { left, right, column } = self;
+        let mut added = [[simd.splat_f32s(0.0); N]; M];
+        let rows = left.values.chunks_exact(left.stride);
+        for (left, right) in rows.zip(right.values.chunks_exact(right.stride)) {
+            let left = &left[done..][..M];
+            let right = &S::as_simd_f32s(&right[*column..]).0[..N];
+            for (added, factor) in added.iter_mut().zip(left) {
+                let factor = simd.splat_f32s(*factor);
+                for (added, right) in added.iter_mut().zip(right) {
+                    *added = simd.mul_add_e_f32s(factor, *right, *added);
+                }
             }
         }
-    }
-    for (sums, added) in sums.chunks_exact_mut(place.columns).zip(added) {
-        let sums = S::as_mut_simd_f32s(&mut sums[place.column..]).0;
-        for (sum, added) in sums.iter_mut().zip(added) {
-            *sum = simd.add_f32s(*sum, added);
+        for (sums, added) in sums.chunks_exact_mut(right.stride).zip(added) {
+            let sums = S::as_mut_simd_f32s(&mut sums[*column..]).0;
+            for (sum, added) in sums.iter_mut().zip(added) {
+                *sum = simd.add_f32s(*sum, added);
+            }
         }
     }
 }
