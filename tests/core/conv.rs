@@ -160,7 +160,8 @@ fn gradients_are_central_differences() {
     }
 }
 
-/// Sizes beyond a tile, a block of channels, one thread and one matrix; rings with long prime factors.
+/// Sizes beyond a tile, a block of channels, those that are packed and put together at a time, one thread and one matrix; rings
+/// with long prime factors.
 #[test]
 fn large_shapes_agree_in_value_and_gradients() {
     use Boundary::{Causal, Circular, Zero};
@@ -172,6 +173,8 @@ fn large_shapes_agree_in_value_and_gradients() {
         (vec![(Zero, 90, 179), (Zero, 17, 33)], Channels::Last, (1, 1, 3)),
         (vec![(Circular, 134, 25), (Zero, 9, 17)], Channels::First, (2, 1, 2)),
         (vec![(Zero, 70, 3), (Zero, 5, 9), (Circular, 6, 5)], Channels::Last, (1, 1, 2)),
+        (vec![(Zero, 9, 17), (Circular, 7, 5)], Channels::Last, (40, 40, 117)),
+        (vec![(Zero, 9, 17), (Circular, 7, 5)], Channels::First, (40, 1, 117)),
     ];
     for (axes, order, sizes) in cases {
         let (signal, kernel) = operands(&axes, order, sizes, DType::F64);

@@ -15,10 +15,12 @@ mod direct;
 mod fft;
 mod matmul;
 mod op;
+mod operands;
 mod pack;
 mod plan;
 mod real;
 mod reference;
+mod spread;
 
 use candle_core::{DType, Tensor};
 
@@ -97,10 +99,10 @@ impl Convolution {
     /// point multiplies the present. Half precision is computed in float32; the output has the signal's dtype.
     /// Differentiable in both.
     ///
-    /// Beside signal, kernel and output, the CPU's own ways take memory for the output once more; for index tables of
-    /// 8 bytes a point of one channel's signal and kernel, which all threads share; and, by each thread, for at most 16
-    /// channels of a sample and the spectra of their kernels, those up to 64 MiB or one channel's. Plans of transforms
-    /// are kept for later calls, of at most 2²² points together. The matrix products go by chunks of samples and
+    /// Beside signal, kernel and output, the CPU's own ways take memory for at most the output once more; for index tables
+    /// of 8 bytes a point of one channel's signal and kernel, which all threads share; and, by each thread, for some
+    /// channels of a sample: of sums 2 MiB of a kernel's or a vector of them, of transforms at most 16 and the spectra of
+    /// their kernels, those up to 64 MiB or one channel's. Plans of transforms are kept for later calls, of at most 2²² points together. The matrix products go by chunks of samples and
     /// channels whose spectra have 2²³ numbers together, or of one channel of one sample where that is more; with
     /// variables, candle keeps all chunks' intermediate results for the backward pass.
     ///

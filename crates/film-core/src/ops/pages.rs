@@ -77,9 +77,9 @@ impl Piece<'_> {
 }
 
 /// `len` zeros.
-pub(crate) fn zeros(len: usize) -> Vec<f32> {
+pub(crate) fn zeros<T: Copy + Default>(len: usize) -> Vec<T> {
     // Zeroed memory of this size comes from the system as untouched pages.
-    let mut values = vec![0.0f32; len];
+    let mut values = vec![T::default(); len];
     advise(&mut values);
     values
 }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn large_buffers_are_zeros() {
         for len in [0, 1, 1 << 20, (3 << 20) + 5] {
-            let values = zeros(len);
+            let values: Vec<f32> = zeros(len);
             assert!(values.len() == len && values.iter().all(|value| *value == 0.0));
         }
     }

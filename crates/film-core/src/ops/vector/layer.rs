@@ -61,11 +61,16 @@ impl Vectors {
             fn with_simd<S: Simd>(self, _: S) -> Vectors {
                 // Their sums of ROWS rows, the weights and a factor leave a register free: where a single sum has to go to
                 // memory and back, all take twice as long.
-                let together = if S::REGISTER_COUNT >= 32 { 4 } else { 2 };
+                let together = if Vectors::wide::<S>() { 4 } else { 2 };
                 Vectors { lanes: S::F32_LANES, together }
             }
         }
         arch.dispatch(Measure)
+    }
+
+    /// Whether there are registers for panels of more than two vectors.
+    const fn wide<S: Simd>() -> bool {
+        S::REGISTER_COUNT >= 32
     }
 
     /// Columns that are computed together.
@@ -158,11 +163,12 @@ impl Layer {
                 columns: first * lanes..row.min((first + count) * lanes),
                 row,
             };
+            // Wider panels are compiled only where there are such.
             match count {
                 1 => panel.apply::<S, 1>(simd, x, out),
-                2 => panel.apply::<S, 2>(simd, x, out),
-                3 => panel.apply::<S, 3>(simd, x, out),
-                _ => panel.apply::<S, 4>(simd, x, out),
+                3 if Vectors::wide::<S>() => panel.apply::<S, 3>(simd, x, out),
+                4 if Vectors::wide::<S>() => panel.apply::<S, 4>(simd, x, out),
+                _ => panel.apply::<S, 2>(simd, x, out),
             }
         }
     }
