@@ -5,6 +5,7 @@
 //! reference   the definition, term by term            direct, pack   many channels at a time
 //! fft         transforms on the CPU                    matmul         transforms as matrix products, any device
 //! plan        which of them                            op             the CPU ones as one differentiable operation
+//! spread      its jobs, and how they are put together  operands       what a job packs and computes
 //! ```
 //!
 //! It is a true convolution (the kernel is flipped). With a centred kernel of K = 2L − 1 points,
@@ -99,10 +100,11 @@ impl Convolution {
     /// point multiplies the present. Half precision is computed in float32; the output has the signal's dtype.
     /// Differentiable in both.
     ///
-    /// Beside signal, kernel and output, the CPU's own ways take memory for at most the output once more; for index tables
-    /// of 8 bytes a point of one channel's signal and kernel, which all threads share; and, by each thread, for some
-    /// channels of a sample: of sums 2 MiB of a kernel's or a vector of them, of transforms at most 16 and the spectra of
-    /// their kernels, those up to 64 MiB or one channel's. Plans of transforms are kept for later calls, of at most 2²² points together. The matrix products go by chunks of samples and
+    /// Beside signal, kernel and output, the CPU's own ways take memory for at most the output once more, its channels filled
+    /// up to a vector; for index tables of 8 bytes a point of one channel's signal and kernel, which all threads share; and,
+    /// by each thread, for some channels of a sample: of sums as many as 2 MiB of its signal and of its kernel hold, or a
+    /// vector of them; of transforms at most 16, and the spectra of their kernels, up to 64 MiB or one channel's. Plans of
+    /// transforms are kept for later calls, of at most 2²² points together. The matrix products go by chunks of samples and
     /// channels whose spectra have 2²³ numbers together, or of one channel of one sample where that is more; with
     /// variables, candle keeps all chunks' intermediate results for the backward pass.
     ///

@@ -1,7 +1,7 @@
 //! The convolution on the CPU as one differentiable operation.
 //!
-//! Blocks of channels are computed beside each other: packed, summed (directly or by transforms) and put into
-//! the output.
+//! Here the way of computing is chosen, and into how large jobs it is cut; `spread` does them beside each other, each as
+//! `operands` says.
 
 use candle_core::{CpuStorage, CustomOp2, Layout as View, Shape, Tensor};
 
@@ -23,10 +23,11 @@ const SPECTRA_BYTES: usize = 64 << 20;
 const BLOCK: usize = 16;
 /// Nanoseconds of work for which it pays to wake other threads.
 const WORTH_A_THREAD: f64 = 60e3;
-/// Bytes of a sample's channels that are packed and summed by a job, and of those at one point. The longer the rows that are
-/// packed, the faster memory gives them: 512 bytes take half as long again, a line of the cache twice.
-const PACKED_BYTES: usize = 2 << 20;
+/// Bytes of a point's channels that a job of direct sums packs. The longer the rows are, the faster memory gives them: 512
+/// bytes take half as long again, a line of the cache twice.
 const ROW_BYTES: usize = 2048;
+/// Bytes of the kernel, or of the input, that it packs.
+const PACKED_BYTES: usize = 2 << 20;
 
 /// The sizes of a convolution, known to fit together.
 #[derive(Debug, Clone)]
@@ -178,8 +179,9 @@ impl Depthwise {
         let values = if algorithm == Algorithm::Direct {
             Direct::new(axes).map(|direct| {
                 let padded = direct.padded();
-                let width = lanes * blocks_together(output, vectors, padded.1, threads);
-                operands.sums((&direct, &padded), &jobs(width, false), lanes, width)
+                let points = operands.packed_points(padded.1);
+                let width = lanes * blocks_together(output, vectors, points, threads);
+                operands.sums((&direct, &padded), &jobs(width, false), (lanes, width))
             })
         } else {
             Transforms::new(axes.clone()).map(|transforms| {
@@ -195,11 +197,12 @@ impl Depthwise {
     }
 }
 
-/// Blocks of channels of a job of direct sums, of so many padded points: as many as can be while there are jobs for all
-/// threads.
+/// Blocks of channels of a job of direct sums that packs so many points: as many as can be while there are jobs for all
+/// threads, and as many in each.
 fn blocks_together(output: Layout, vectors: Vectors, points: usize, threads: bool) -> usize {
     let workers = if threads { rayon::current_num_threads() } else { 1 };
-    let blocks = output.channels.div_ceil(vectors.lanes) * output.samples;
+    let blocks = output.channels.div_ceil(vectors.lanes);
     let most = ROW_BYTES.min(PACKED_BYTES / points.max(1)) / vectors.bytes;
-    most.min(blocks / (4 * workers)).max(1)
+    let most = most.min(blocks * output.samples / (4 * workers)).clamp(1, blocks);
+    blocks.div_ceil(blocks.div_ceil(most))
 }

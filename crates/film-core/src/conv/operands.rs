@@ -13,7 +13,7 @@ use super::spread::{Job, Jobs};
 use crate::ops::vector::Aligned;
 
 /// Pieces in which a job is summed where there are fewer of them than threads.
-const PIECES: usize = 8;
+const SHARES: usize = 8;
 
 /// The tensors, and which points of a sample stand at each place of what is packed of it.
 pub(super) struct Operands<'a, T> {
@@ -64,22 +64,28 @@ impl<'a, T: Real> Operands<'a, T> {
         self.input.pack(self.first, of, &self.inputs, to, order, |place| place);
     }
 
+    /// Points of a channel that direct sums pack, of the input or of the kernel with its padded rows.
+    pub(super) fn packed_points(&self, padded: usize) -> usize {
+        self.inputs.len().max(padded)
+    }
+
     /// The sums taken one by one, in jobs of at most `width` channels.
     pub(super) fn sums(
         &self,
         (direct, (places, padded)): (&Direct, &(Vec<usize>, usize)),
         jobs: &Jobs,
-        lanes: usize,
-        width: usize,
+        (lanes, width): (usize, usize),
     ) -> Vec<T> {
         let Self { inputs, kernels, output, .. } = self;
         let order = Order::Interleaved(lanes);
-        let pieces = if jobs.len() < jobs.workers() { PIECES } else { 1 };
+        let shares = if jobs.len() < jobs.workers() { SHARES } else { 1 };
+        // The zeros around the kernel's rows stay: a group of channels stands at the same place in every job. Lanes beyond a
+        // job's channels keep old numbers, which nobody reads.
         let scratch = || [inputs.len(), *padded].map(|points| Aligned::zeros(points * width));
         jobs.run(order, scratch, |[input, kernel], job, out| {
-            let width = order.width(job.channels.len());
-            let input = &mut input.as_mut()[..inputs.len() * width];
-            let kernel = &mut kernel.as_mut()[..padded * width];
+            let channels = order.width(job.channels.len());
+            let input = &mut input.as_mut()[..inputs.len() * channels];
+            let kernel = &mut kernel.as_mut()[..padded * channels];
             let mut packed = None;
             for (at, sample, kernel_sample) in self.samples(job) {
                 self.pack_input((sample, &job.channels), input, order);
@@ -89,10 +95,9 @@ impl<'a, T: Real> Operands<'a, T> {
                 }
                 let inputs = input.chunks_exact(inputs.len() * lanes);
                 let operands = inputs.zip(kernel.chunks_exact(padded * lanes));
-                let outs =
-                    out[at * width * output.points..].chunks_exact_mut(output.points * lanes);
-                for (operands, out) in operands.zip(outs) {
-                    direct.add(operands, out, lanes, pieces);
+                let outs = &mut out[at * channels * output.points..];
+                for (operands, out) in operands.zip(outs.chunks_exact_mut(output.points * lanes)) {
+                    direct.add(operands, out, lanes, shares);
                 }
             }
         })
@@ -119,22 +124,22 @@ impl<'a, T: Real> Operands<'a, T> {
             Transformed { spectrum, spectra, planes, buffers: transforms.buffers() }
         };
         jobs.run(Order::Planar(output.points), scratch, |scratch, job, out| {
-            let width = job.channels.len();
+            let channels = job.channels.len();
             let Transformed { spectrum, spectra, planes, buffers } = scratch;
             let mut packed = None;
             for (at, sample, kernel_sample) in self.samples(job) {
                 if packed.replace(kernel_sample) != Some(kernel_sample) {
-                    let (of, planes) =
-                        ((kernel_sample, &job.channels), &mut planes[..width * kernels.len()]);
+                    let of = (kernel_sample, &job.channels);
+                    let planes = &mut planes[..channels * kernels.len()];
                     self.kernel.pack(self.second, of, kernels, planes, kernel_order, |at| at);
                     let planes = planes.chunks_exact(kernels.len());
                     for (plane, spectrum) in planes.zip(spectra.chunks_exact_mut(spectrum.len())) {
                         transforms.forward(plane, &kernel_lengths, spectrum, buffers);
                     }
                 }
-                let planes = &mut planes[..width * inputs.len()];
+                let planes = &mut planes[..channels * inputs.len()];
                 self.pack_input((sample, &job.channels), planes, input_order);
-                let outs = out[at * width * output.points..].chunks_exact_mut(output.points);
+                let outs = out[at * channels * output.points..].chunks_exact_mut(output.points);
                 let spectra = spectra.chunks_exact(spectrum.len());
                 for ((plane, out), kernel) in
                     planes.chunks_exact(inputs.len()).zip(outs).zip(spectra)

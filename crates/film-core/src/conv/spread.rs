@@ -86,40 +86,36 @@ impl Jobs {
         scratch: impl Fn() -> M + Sync,
         work: impl Fn(&mut M, &Job, &mut [T]) + Sync,
     ) -> Vec<T> {
-        let Self { jobs, blocks, output, threads } = self;
-        let cost = if *threads { usize::MAX } else { 0 };
-        let group = jobs[0].outputs(*output) * output.points * output.channels;
+        let Self { jobs, blocks, output, .. } = self;
+        let len =
+            |job: &Job| job.outputs(*output) * output.points * order.width(job.channels.len());
+        let lens = |jobs: &[Job]| jobs.iter().map(len).sum::<usize>();
         // Enough jobs for all threads, too.
-        let groups = (PARTS / group).max((4 * self.workers()).div_ceil(*blocks));
+        let groups = (PARTS / lens(&jobs[..*blocks])).max((4 * self.workers()).div_ceil(*blocks));
+        let group = jobs[0].outputs(*output) * output.points * output.channels;
         let mut values = zeros(output.len());
-        let mut numbers = vec![];
+        let mut numbers = zeros(lens(&jobs[..jobs.len().min(groups * blocks)]));
         for (values, jobs) in values.chunks_mut(groups * group).zip(jobs.chunks(groups * blocks)) {
-            let len =
-                |job: &Job| job.outputs(*output) * output.points * order.width(job.channels.len());
-            numbers.clear();
-            numbers.resize(jobs.iter().map(len).sum(), T::zero());
             let mut rest = numbers.as_mut_slice();
-            let tasks = jobs.iter().map(|job| (job, take_off(&mut rest, len(job)))).collect();
-            threads::for_each(cost, tasks, &scratch, |memory, (job, part)| work(memory, job, part));
+            let tasks = jobs.iter().filter_map(|job| Some((job, rest.split_off_mut(..len(job))?)));
+            let task = |memory: &mut M, (job, part): (&Job, &mut [T])| {
+                part.fill(T::zero());
+                work(memory, job, part);
+            };
+            threads::for_each(self.cost(), tasks.collect(), &scratch, task);
             let mut rest = numbers.as_slice();
-            let parts = jobs.iter().map(|job| {
-                let (part, behind) = rest.split_at(len(job));
-                rest = behind;
-                (job, part)
-            });
-            self.put_together(&parts.collect::<Vec<_>>(), order, cost, values);
+            let parts = jobs.iter().filter_map(|job| Some((job, rest.split_off(..len(job))?)));
+            self.put_together(&parts.collect::<Vec<_>>(), order, values);
         }
         values
     }
 
+    fn cost(&self) -> usize {
+        if self.threads { usize::MAX } else { 0 }
+    }
+
     /// Puts what some jobs gave into their part of the output.
-    fn put_together<T: Real>(
-        &self,
-        parts: &[(&Job, &[T])],
-        order: Order,
-        cost: usize,
-        values: &mut [T],
-    ) {
+    fn put_together<T: Real>(&self, parts: &[(&Job, &[T])], order: Order, values: &mut [T]) {
         let Self { jobs, blocks, output, .. } = self;
         let each = jobs[0].outputs(*output);
         // A whole number of points, or of a job's channels.
@@ -152,13 +148,6 @@ impl Jobs {
                 output.unpack(part, order, points, channels, values);
             }
         };
-        threads::for_each(cost, pieces.collect(), || (), |(), piece| fill(piece));
+        threads::for_each(self.cost(), pieces.collect(), || (), |(), piece| fill(piece));
     }
-}
-
-/// Takes the first `len` numbers off.
-fn take_off<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
-    let (taken, behind) = std::mem::take(rest).split_at_mut(len);
-    *rest = behind;
-    taken
 }
