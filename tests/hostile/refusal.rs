@@ -109,7 +109,7 @@ impl Ending {
 
     /// It took no more than `times` the bytes it had to look at.
     fn took(&self, times: u64, bytes: u64) -> Result<(), String> {
-        let (memory, most) = (self.memory >> 20, (times * bytes >> 20) + base());
+        let (memory, most) = (self.memory >> 20, ((times * bytes) >> 20) + base());
         if memory <= most { Ok(()) } else { Err(format!("{memory} MiB, expected at most {most}")) }
     }
 
