@@ -15,6 +15,7 @@ use super::real::Real;
 use super::reference;
 use super::spread::Jobs;
 use super::{Algorithm, Channels};
+use crate::ops::threads;
 use realfft::num_complex::Complex;
 
 /// Bytes of kernel spectra that a thread holds.
@@ -167,7 +168,7 @@ impl Depthwise {
             Kind::KernelGradient => (sizes.signal(), &sizes.spatial),
         };
         let work = cost(&axes, algorithm, channels, vectors) * sizes.batch as f64;
-        let threads = work > WORTH_A_THREAD;
+        let cost = if work > WORTH_A_THREAD { usize::MAX } else { 0 };
         let axes: Vec<Axis> = axes
             .into_iter()
             .map(if algorithm == Algorithm::Direct { Axis::unrolled } else { fft::transformed })
@@ -175,12 +176,13 @@ impl Depthwise {
         let first = (first, sizes.signal(), sizes.spatial.as_slice());
         let operands = Operands::new(&axes, first, (second, kernel, lengths), output);
         let jobs =
-            |width, keeps_kernel| Jobs::new((sizes, kind), (output, width), keeps_kernel, threads);
+            |width, keeps_kernel| Jobs::new((sizes, kind), (output, width), keeps_kernel, cost);
         let values = if algorithm == Algorithm::Direct {
             Direct::new(axes).map(|direct| {
                 let padded = direct.padded();
                 let points = operands.packed_points(padded.1);
-                let width = lanes * blocks_together(output, vectors, points, threads);
+                let width =
+                    lanes * blocks_together(output, vectors, points, threads::threads(cost));
                 operands.sums((&direct, &padded), &jobs(width, false), (lanes, width))
             })
         } else {
@@ -199,8 +201,7 @@ impl Depthwise {
 
 /// Blocks of channels of a job of direct sums that packs so many points: as many as can be while there are jobs for all
 /// threads, and as many in each.
-fn blocks_together(output: Layout, vectors: Vectors, points: usize, threads: bool) -> usize {
-    let workers = if threads { rayon::current_num_threads() } else { 1 };
+fn blocks_together(output: Layout, vectors: Vectors, points: usize, workers: usize) -> usize {
     let blocks = output.channels.div_ceil(vectors.lanes);
     let most = ROW_BYTES.min(PACKED_BYTES / points.max(1)) / vectors.bytes;
     let most = most.min(blocks * output.samples / (4 * workers)).clamp(1, blocks);

@@ -28,8 +28,8 @@ pub(super) struct Jobs {
     /// Jobs of the same samples.
     blocks: usize,
     output: Layout,
-    /// Whether it pays to wake other threads.
-    threads: bool,
+    /// What they all cost, as [`threads`] counts it.
+    cost: usize,
 }
 
 impl Job {
@@ -45,7 +45,7 @@ impl Jobs {
         (sizes, kind): (&Sizes, Kind),
         (output, width): (Layout, usize),
         keeps_kernel: bool,
-        threads: bool,
+        cost: usize,
     ) -> Self {
         let blocks = sizes.channels.div_ceil(width);
         let samples = match (sizes.kernel_batch == 1, kind) {
@@ -65,7 +65,7 @@ impl Jobs {
         let jobs = (0..sizes.batch)
             .step_by(samples)
             .flat_map(|first| starts.clone().map(move |start| job(first, start)));
-        Self { jobs: jobs.collect(), blocks, output, threads }
+        Self { jobs: jobs.collect(), blocks, output, cost }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -74,7 +74,7 @@ impl Jobs {
 
     /// Threads that do them.
     pub(super) fn workers(&self) -> usize {
-        if self.threads { rayon::current_num_threads() } else { 1 }
+        threads::threads(self.cost)
     }
 
     /// Does them beside each other, each with scratch memory of `scratch`, and puts what they give into the output.
@@ -102,16 +102,12 @@ impl Jobs {
                 part.fill(T::zero());
                 work(memory, job, part);
             };
-            threads::for_each(self.cost(), tasks.collect(), &scratch, task);
+            threads::for_each(self.cost, tasks.collect(), &scratch, task);
             let mut rest = numbers.as_slice();
             let parts = jobs.iter().filter_map(|job| Some((job, rest.split_off(..len(job))?)));
             self.put_together(&parts.collect::<Vec<_>>(), order, values);
         }
         values
-    }
-
-    fn cost(&self) -> usize {
-        if self.threads { usize::MAX } else { 0 }
     }
 
     /// Puts what some jobs gave into their part of the output.
@@ -148,6 +144,6 @@ impl Jobs {
                 output.unpack(part, order, points, channels, values);
             }
         };
-        threads::for_each(self.cost(), pieces.collect(), || (), |(), piece| fill(piece));
+        threads::for_each(self.cost, pieces.collect(), || (), |(), piece| fill(piece));
     }
 }

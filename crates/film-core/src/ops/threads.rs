@@ -11,7 +11,7 @@ const LEAST: usize = 1 << 21;
 pub(crate) const PASS: usize = 32;
 
 /// For how many threads there is enough of it.
-fn threads(cost: usize) -> usize {
+pub(crate) fn threads(cost: usize) -> usize {
     if cost < LEAST { 1 } else { rayon::current_num_threads() }
 }
 
