@@ -7,9 +7,12 @@ use pulp::bytemuck::cast_slice;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::mlp_gradient::gradients;
-use super::vector::{Aligned, Layer, Rows, Vectors, gelu, rows_of_tile};
+use super::vector::{Aligned, Layer, Rows, TILE, Vectors, gelu};
 use super::{Buffer, Piece, check_input, fused, linear, slice, threads, tracked, with_slices};
 use crate::error::Result;
+
+/// Rows that a thread computes in one go.
+const RUN: usize = 8 * TILE;
 
 /// The network.
 #[derive(Debug, Clone)]
@@ -128,15 +131,18 @@ impl Fused {
         let rows = x.len() / inputs;
         let mut y = Buffer::new(rows * outputs);
         let cost = rows * (inputs + outputs) * hidden;
-        let tile = threads::tile(cost, rows, rows_of_tile(outputs));
-        let tiles = x.chunks(tile * inputs).zip(y.piece().chunks(tile * outputs)).collect();
+        let run = threads::tile(cost, rows, RUN);
+        let runs = x.chunks(run * inputs).zip(y.piece().chunks(run * outputs)).collect();
         let columns = packed.first.columns();
-        let scratch = || [columns, outputs].map(|columns| Aligned::zeros(tile * columns));
-        threads::for_each(cost, tiles, scratch, |[hidden, out], (x, y): (&[f32], Piece)| {
-            let (hidden, out) = (hidden.as_mut(), &mut out.as_mut()[..y.len()]);
-            self.arch.dispatch(Tile { packed: &packed, x, y: out, hidden, sizes: self.sizes });
-            y.write(out);
-        });
+        threads::for_each(
+            cost,
+            runs,
+            || Aligned::zeros(run.min(TILE) * columns),
+            |hidden, (x, y): (&[f32], Piece)| {
+                let hidden = hidden.as_mut();
+                self.arch.dispatch(Run { packed: &packed, x, y, hidden, sizes: self.sizes });
+            },
+        );
         y.finish()
     }
 
@@ -162,28 +168,34 @@ impl Fused {
     }
 }
 
-/// Some rows of the whole network.
-struct Tile<'a> {
+/// Some rows of the whole network, tile by tile.
+struct Run<'a> {
     packed: &'a Packed,
     sizes: Sizes,
     x: &'a [f32],
-    y: &'a mut [f32],
+    y: Piece<'a>,
     hidden: &'a mut [f32],
 }
 
-impl WithSimd for Tile<'_> {
+impl WithSimd for Run<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Packed { first, second, .. } = self.packed;
-        let x = Rows { values: self.x, stride: self.sizes.inputs };
+        let Sizes { inputs, outputs, .. } = self.sizes;
         let columns = first.columns();
-        let hidden = &mut self.hidden[..x.count() * columns];
-        first.apply(simd, x, hidden, columns);
-        gelu(simd, hidden);
-        let hidden = Rows { values: hidden, stride: columns };
-        second.apply(simd, hidden, self.y, self.sizes.outputs);
+        let tiles = self.x.chunks(TILE * inputs).zip(self.y.chunks(TILE * outputs));
+        let mut tiles = tiles.peekable();
+        while let Some((x, y)) = tiles.next() {
+            let next = tiles.peek().map_or([].as_slice(), |(x, _)| x);
+            let x = Rows::new(x, inputs).before(next);
+            let hidden = &mut self.hidden[..x.count() * columns];
+            first.apply(simd, x, hidden.chunks_exact_mut(columns));
+            gelu(simd, hidden);
+            let hidden = Rows::new(hidden, columns);
+            second.apply(simd, hidden, y.chunks(outputs));
+        }
     }
 }
 

@@ -120,23 +120,23 @@ impl WithSimd for Chunk<'_> {
             for (padded, x) in padded.chunks_exact_mut(columns).zip(x.chunks_exact(inputs)) {
                 padded[..inputs].copy_from_slice(x);
             }
-            let x = Rows { values: padded, stride: columns };
+            let x = Rows::new(padded, columns);
             let [phases, hidden, back] = [&mut phases, &mut hidden, &mut back]
                 .map(|rows| &mut rows.as_mut()[..count * width]);
-            self.packed.first.apply(simd, x, phases, width);
+            self.packed.first.apply(simd, x, phases.chunks_exact_mut(width));
             hidden.copy_from_slice(phases);
             gelu(simd, hidden);
-            let left = Rows { values: gradient, stride: outputs };
-            add_outer(simd, left, Rows { values: hidden, stride: width }, out_weight);
+            let left = Rows::new(gradient, outputs);
+            add_outer(simd, left, Rows::new(hidden, width), out_weight);
             add_rows(left, out_bias);
-            self.to_hidden.apply(simd, left, back, width);
+            self.to_hidden.apply(simd, left, back.chunks_exact_mut(width));
             gelu_slope(simd, phases);
             back.iter_mut().zip(phases).for_each(|(back, slope)| *back *= *slope);
-            let left = Rows { values: back, stride: width };
+            let left = Rows::new(back, width);
             add_outer(simd, left, x, weight);
             add_rows(left, bias);
             if let Some((layer, in_x)) = self.to_inputs.zip(in_x.next()) {
-                layer.apply(simd, left, in_x, inputs);
+                layer.apply(simd, left, in_x.chunks_exact_mut(inputs));
             }
         }
     }

@@ -26,7 +26,7 @@ pub(crate) use falloff::Falloff;
 pub(crate) use gelu::gelu;
 pub(crate) use linear::{check_input, linear};
 pub(crate) use mlp::Mlp;
-pub(crate) use pages::{Buffer, Piece, zeros};
+pub(crate) use pages::{Buffer, Piece, fetch, zeros};
 pub(crate) use shortcut::add_shortcut;
 pub(crate) use slices::{fused, slice, tracked, with_slices};
 pub(crate) use window::{apply_windows, apply_windows_in_place};

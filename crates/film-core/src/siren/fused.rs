@@ -6,7 +6,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::network::{Network, Sizes};
-use crate::ops::vector::{Aligned, Layer, Rows, TILE, Vectors, Wave, rows_of_tile, wave};
+use crate::ops::vector::{Aligned, Layer, Rows, TILE, Vectors, Wave, wave};
 use crate::ops::{Buffer, Piece, threads};
 
 /// Numbers of embedded points that are kept at a time, and of layers with (γ, β) folded in.
@@ -35,13 +35,12 @@ pub(super) fn forward(
     let embedding = Embedding::new(arch, sizes, network);
     let packed = layers(arch, sizes, network);
     let slab = (SLAB / embedding.layer.columns()).max(TILE) / TILE * TILE;
-    let tile = rows_of_tile(outputs);
     let numbers = sizes.cost();
     let group = (SLAB / numbers).max(1);
     for start in (0..points).step_by(slab) {
         let end = points.min(start + slab);
         let embedded = embedding.points(arch, &grid[start * sizes.axes..end * sizes.axes]);
-        let tiles = || embedded.as_ref().chunks(tile * embedding.layer.columns());
+        let tiles = || embedded.as_ref().chunks(TILE * embedding.layer.columns());
         for first in (0..batch).step_by(group) {
             let samples: Vec<usize> = (first..batch.min(first + group)).collect();
             let packing = threads::PASS * samples.len() * numbers;
@@ -49,7 +48,7 @@ pub(super) fn forward(
                 modulated(arch, sizes, &packed, films.map(|films| sample_of(sizes, films, sample)))
             });
             let tasks = rests[first..].iter_mut().zip(&layers).flat_map(|(rest, layers)| {
-                let parts = rest.take((end - start) * outputs).chunks(tile * outputs);
+                let parts = rest.take((end - start) * outputs).chunks(TILE * outputs);
                 parts.zip(tiles()).map(move |(kernel, embedded)| (layers, embedded, kernel))
             });
             let cost = layers.len() * (end - start) * numbers;
@@ -57,16 +56,15 @@ pub(super) fn forward(
             threads::for_each(
                 cost,
                 tasks.collect(),
-                || Scratch::new(&layers[0], tile, outputs),
-                |scratch, (layers, embedded, kernel): (&Vec<Layer>, &[f32], Piece)| {
-                    let Scratch { activations, kernel: out } = scratch;
-                    let out = &mut out.as_mut()[..kernel.len()];
-                    arch.dispatch(Tile { layers, embedded, columns, kernel: out, activations });
-                    kernel.write(out);
+                || scratch(&layers[0]),
+                |activations, (layers, embedded, kernel): (&Vec<Layer>, &[f32], Piece)| {
+                    arch.dispatch(Tile { layers, embedded, columns, kernel, activations });
                 },
             );
         }
     }
+    // They count what was written when they are gone.
+    drop(rests);
     kernels.finish()
 }
 
@@ -147,7 +145,8 @@ impl Embedding {
     /// grid `[M, D]` → out `[M, columns]`
     #[inline(always)]
     pub(super) fn linear<S: Simd>(&self, simd: S, grid: &[f32], out: &mut [f32]) {
-        self.layer.apply(simd, Rows { values: grid, stride: self.axes }, out, self.layer.columns());
+        let rows = out.chunks_exact_mut(self.layer.columns());
+        self.layer.apply(simd, Rows::new(grid, self.axes), rows);
     }
 
     /// Multiplies rows by the scale.
@@ -184,25 +183,16 @@ struct Tile<'a> {
     /// The points, embedded, and the length of a row.
     embedded: &'a [f32],
     columns: usize,
-    kernel: &'a mut [f32],
+    kernel: Piece<'a>,
     /// Activations before and behind a layer.
     activations: &'a mut [Aligned; 2],
 }
 
-/// What a tile is computed in.
-struct Scratch {
-    activations: [Aligned; 2],
-    /// From where it is copied in one go: it is written panel by panel.
-    kernel: Aligned,
-}
-
-impl Scratch {
-    fn new(layers: &[Layer], rows: usize, outputs: usize) -> Self {
-        let hidden = layers.split_last().map_or(layers, |(_, hidden)| hidden);
-        let widest = hidden.iter().map(Layer::columns).max().unwrap_or(0);
-        let activations = [(); 2].map(|()| Aligned::zeros(rows * widest));
-        Self { activations, kernel: Aligned::zeros(rows * outputs) }
-    }
+/// Room for a tile's activations before and behind a layer.
+fn scratch(layers: &[Layer]) -> [Aligned; 2] {
+    let hidden = layers.split_last().map_or(layers, |(_, hidden)| hidden);
+    let widest = hidden.iter().map(Layer::columns).max().unwrap_or(0);
+    [(); 2].map(|()| Aligned::zeros(TILE * widest))
 }
 
 impl WithSimd for Tile<'_> {
@@ -213,16 +203,16 @@ impl WithSimd for Tile<'_> {
         let Some((last, hidden)) = self.layers.split_last() else { return };
         let count = self.embedded.len() / self.columns;
         let [mut before, mut behind] = self.activations.each_mut().map(Aligned::as_mut);
-        let mut x = Rows { values: self.embedded, stride: self.columns };
+        let mut x = Rows::new(self.embedded, self.columns);
         for layer in hidden {
             let columns = layer.columns();
             let out = &mut behind[..count * columns];
-            layer.apply(simd, x, out, columns);
+            layer.apply(simd, x, out.chunks_exact_mut(columns));
             wave(simd, Wave::Sine, out);
             std::mem::swap(&mut before, &mut behind);
-            x = Rows { values: &before[..count * columns], stride: columns };
+            x = Rows::new(&before[..count * columns], columns);
         }
         let outputs = self.kernel.len() / count;
-        last.apply(simd, x, self.kernel, outputs);
+        last.apply(simd, x, self.kernel.chunks(outputs));
     }
 }

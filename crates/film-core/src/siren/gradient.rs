@@ -201,30 +201,29 @@ impl WithSimd for Chunk<'_> {
                 activations[index].as_mut().copy_from_slice(phases[index].as_ref());
                 wave(simd, Wave::Sine, &mut activations[index].as_mut()[..count * stride]);
                 if index < last {
-                    let x = Rows { values: &activations[index].as_ref()[..count * stride], stride };
+                    let x = Rows::new(&activations[index].as_ref()[..count * stride], stride);
                     let columns = layers[index].columns();
                     layers[index].apply(
                         simd,
                         x,
-                        &mut phases[index + 1].as_mut()[..count * columns],
-                        columns,
+                        phases[index + 1].as_mut()[..count * columns].chunks_exact_mut(columns),
                     );
                 }
             }
-            let mut left = Rows { values: gradient, stride: sizes.outputs() };
+            let mut left = Rows::new(gradient, sizes.outputs());
             for index in (0..=last).rev() {
                 let stride = phases[index].len() / TILE;
-                let right = Rows { values: &activations[index].as_ref()[..count * stride], stride };
+                let right = Rows::new(&activations[index].as_ref()[..count * stride], stride);
                 let (weight, bias) = &mut sums.layers[index];
                 add_outer(simd, left, right, weight);
                 add_rows(left, bias);
                 let back = &mut next.as_mut()[..count * stride];
-                backwards[index].apply(simd, left, back, stride);
+                backwards[index].apply(simd, left, back.chunks_exact_mut(stride));
                 let phases = &mut phases[index].as_mut()[..count * stride];
                 wave(simd, Wave::Cosine, phases);
                 back.iter_mut().zip(phases).for_each(|(back, cosine)| *back *= *cosine);
                 std::mem::swap(&mut now, &mut next);
-                left = Rows { values: &now.as_ref()[..count * stride], stride };
+                left = Rows::new(&now.as_ref()[..count * stride], stride);
             }
             sums.add_embedding(sizes, left, linear.as_ref(), grid, embedding.scale.as_ref());
         }

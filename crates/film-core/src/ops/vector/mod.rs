@@ -7,11 +7,13 @@
 //! A row's numbers depend on the processor alone: not on the number of rows, tiles or threads.
 
 mod aligned;
+mod apply;
 mod exp;
 mod gelu;
 mod layer;
 mod outer;
 mod polynomial;
+mod rows;
 mod sine;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -19,15 +21,10 @@ pub(crate) mod tests;
 pub(crate) use aligned::Aligned;
 pub(crate) use exp::exp;
 pub(crate) use gelu::{gelu, gelu_slope};
-pub(crate) use layer::{Layer, Rows, Vectors};
+pub(crate) use layer::{Layer, Vectors};
 pub(crate) use outer::{add_outer, add_rows};
+pub(crate) use rows::Rows;
 pub(crate) use sine::{Wave, wave};
 
-/// Rows of a tile. Its activations and a panel of weights fit into the first cache.
+/// Rows of a tile. Its activations fit into the first cache.
 pub(crate) const TILE: usize = 24;
-
-/// Rows of a tile whose outputs are kept until all are there: fewer where a row takes more than a cache.
-pub(crate) fn rows_of_tile(outputs: usize) -> usize {
-    const NUMBERS: usize = 1 << 18;
-    (NUMBERS / outputs.max(1)).clamp(1, TILE)
-}

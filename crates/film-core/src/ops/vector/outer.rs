@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::layer::Rows;
+use super::rows::Rows;
 
 /// Adds Σ_m left\[m\] ⊗ right\[m\] to `sums`; the rows of `right` are whole vectors.
 ///

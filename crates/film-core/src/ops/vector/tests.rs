@@ -38,7 +38,7 @@ impl WithSimd for Block<'_> {
                     simd.partial_store_f32s(values, value);
                 }
             }
-            Block::Layer(layer, x, out, row) => layer.apply(simd, x, out, row),
+            Block::Layer(layer, x, out, row) => layer.apply(simd, x, out.chunks_exact_mut(row)),
             Block::Outer(left, right, sums) => add_outer(simd, left, right, sums),
         }
     }
@@ -136,7 +136,8 @@ fn layers_are_matrix_products() {
             (8, 32, 32),
             (9, 33, 48),
             (21, 200, 49),
-            (32, 2, 130),
+            (24, 2, 130),
+            (7, 700, 40),
             (5, 64, 16),
         ] {
             let x = numbers(rows * inputs, 1.0);
@@ -155,7 +156,7 @@ fn layers_are_matrix_products() {
                 }
                 for row in [outputs, layer.columns()] {
                     let mut out = vec![f32::NAN; rows * row];
-                    let values = Rows { values: &x, stride: inputs };
+                    let values = Rows::new(&x, inputs);
                     arch.dispatch(Block::Layer(&layer, values, &mut out, row));
                     for (m, n) in (0..rows).flat_map(|m| (0..outputs).map(move |n| (m, n))) {
                         let terms = (0..inputs)
@@ -183,7 +184,7 @@ fn outer_products_are_sums_over_rows() {
             right.as_mut().copy_from_slice(&numbers(rows * columns, 2.0));
             let right = right.as_ref();
             let mut sums = vec![1.0; outputs * columns];
-            let rows_of = |values, stride| Rows { values, stride };
+            let rows_of = |values, stride| Rows::new(values, stride);
             arch.dispatch(Block::Outer(
                 rows_of(&left, outputs),
                 rows_of(right, columns),
