@@ -163,8 +163,12 @@ fn panel<S: Simd, R: Row, const N: usize, const M: usize>(
         }
         let totals: &[f32] = cast_slice(totals);
         let left = line.out.left();
-        // Where all are written, the compiler knows how many.
-        line.out.write(if left < totals.len() { &totals[..left] } else { totals });
+        // Two calls, for the compiler to know how many numbers the usual one writes.
+        if left < totals.len() {
+            line.out.write(&totals[..left]);
+        } else {
+            line.out.write(totals);
+        }
     }
 }
 
