@@ -1,6 +1,7 @@
 //! The output in jobs, some channels of a few samples each, and how they are put together.
 
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Channels;
 use super::axis::Kind;
@@ -80,7 +81,7 @@ impl Jobs {
     /// Does them beside each other, each with scratch memory of `scratch`, and puts what they give into the output.
     ///
     /// `work` is given zeros, to which it adds a job's channels in `order`: one sample of the output behind the other.
-    pub(super) fn run<T: Real, M>(
+    pub(super) fn run<T: Real, M: Send>(
         &self,
         order: Order,
         scratch: impl Fn() -> M + Sync,
@@ -93,16 +94,21 @@ impl Jobs {
         // Enough jobs for all threads, too.
         let groups = (PARTS / lens(&jobs[..*blocks])).max((4 * self.workers()).div_ceil(*blocks));
         let group = jobs[0].outputs(*output) * output.points * output.channels;
+        // A thread's scratch memory serves all groups of jobs.
+        let kept = Mutex::new(vec![]);
         let mut values = zeros(output.len());
         let mut numbers = zeros(lens(&jobs[..jobs.len().min(groups * blocks)]));
         for (values, jobs) in values.chunks_mut(groups * group).zip(jobs.chunks(groups * blocks)) {
             let mut rest = numbers.as_mut_slice();
             let tasks = jobs.iter().filter_map(|job| Some((job, rest.split_off_mut(..len(job))?)));
-            let task = |memory: &mut M, (job, part): (&Job, &mut [T])| {
+            let task = |(job, part): (&Job, &mut [T])| {
+                let memory = lock(&kept).pop();
+                let mut memory = memory.unwrap_or_else(&scratch);
                 part.fill(T::zero());
-                work(memory, job, part);
+                work(&mut memory, job, part);
+                lock(&kept).push(memory);
             };
-            threads::for_each(self.cost, tasks.collect(), &scratch, task);
+            threads::for_each(self.cost, tasks.collect(), || (), |(), part| task(part));
             let mut rest = numbers.as_slice();
             let parts = jobs.iter().filter_map(|job| Some((job, rest.split_off(..len(job))?)));
             self.put_together(&parts.collect::<Vec<_>>(), order, values);
@@ -146,4 +152,8 @@ impl Jobs {
         };
         threads::for_each(self.cost, pieces.collect(), || (), |(), piece| fill(piece));
     }
+}
+
+fn lock<M>(kept: &Mutex<Vec<M>>) -> MutexGuard<'_, Vec<M>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
