@@ -162,14 +162,19 @@ fn panel<S: Simd, R: Row, const N: usize, const M: usize>(
             *total = simd.add_f32s(*total, *bias);
         }
         let totals: &[f32] = cast_slice(totals);
-        let left = line.out.left();
-        // Two calls, for the compiler to know how many numbers the usual one writes.
-        if left < totals.len() {
-            line.out.write(&totals[..left]);
+        if line.out.left() < totals.len() {
+            write_last(&mut line.out, totals);
         } else {
             line.out.write(totals);
         }
     }
+}
+
+/// Writes as many of the values as are left: apart, for the compiler to know how many numbers all other panels write.
+#[cold]
+#[inline(never)]
+fn write_last<R: Row>(out: &mut R, values: &[f32]) {
+    out.write(&values[..out.left()]);
 }
 
 /// N vectors of outputs of M rows: Σ x · weights.
