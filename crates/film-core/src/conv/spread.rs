@@ -94,7 +94,7 @@ impl Jobs {
         // Enough jobs for all threads, too.
         let groups = (PARTS / lens(&jobs[..*blocks])).max((4 * self.workers()).div_ceil(*blocks));
         let group = jobs[0].outputs(*output) * output.points * output.channels;
-        // A thread's scratch memory serves all groups of jobs.
+        // Scratch memory serves all groups of jobs.
         let kept = Mutex::new(vec![]);
         let mut values = zeros(output.len());
         let mut numbers = zeros(lens(&jobs[..jobs.len().min(groups * blocks)]));

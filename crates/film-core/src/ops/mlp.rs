@@ -11,8 +11,8 @@ use super::vector::{Aligned, Layer, Rows, TILE, Vectors, gelu};
 use super::{Buffer, Piece, check_input, fused, linear, slice, threads, tracked, with_slices};
 use crate::error::Result;
 
-/// Rows that a thread computes in one go.
-const RUN: usize = 8 * TILE;
+/// Rows that a thread computes in one go: while it computes some, it knows which it reads next.
+const RUN: usize = 4 * TILE;
 
 /// The network.
 #[derive(Debug, Clone)]
@@ -131,7 +131,7 @@ impl Fused {
         let rows = x.len() / inputs;
         let mut y = Buffer::new(rows * outputs);
         let cost = rows * (inputs + outputs) * hidden;
-        let run = threads::tile(cost, rows, RUN);
+        let run = threads::share(cost, rows, RUN);
         let runs = x.chunks(run * inputs).zip(y.piece().chunks(run * outputs)).collect();
         let columns = packed.first.columns();
         threads::for_each(

@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Shape, Tensor};
 
-use super::{Buffer, fused, slice, threads, with_slices};
+use super::{fused, slice, threads, with_slices, zeros};
 use crate::error::Result;
 
 /// Adds the signal, times a factor for each channel.
@@ -43,45 +43,37 @@ struct Shortcut {
 
 /// Numbers that are a task of their own, about.
 const TASK: usize = 1 << 15;
-/// Numbers that are computed before they are written.
-const BLOCK: usize = 256;
 
 impl Shortcut {
     fn forward(&self, y: &[f32], x: &[f32], shortcut: &[f32]) -> Vec<f32> {
-        let mut sum = Buffer::new(y.len());
-        if y.is_empty() {
-            return sum.finish();
+        let mut sum = zeros(y.len());
+        if sum.is_empty() {
+            return sum;
         }
         let channels = shortcut.len();
         // Rows with a number for each channel, or with those of one channel.
         let row = if self.inner == 1 { channels } else { self.inner };
         let rows = TASK.div_ceil(row);
         let inputs = y.chunks(rows * row).zip(x.chunks(rows * row));
-        let tasks = sum.piece().chunks(rows * row).zip(inputs).enumerate().collect();
+        let tasks = sum.chunks_mut(rows * row).zip(inputs).enumerate().collect();
         threads::for_each(
             threads::PASS * y.len(),
             tasks,
             || (),
-            |(), (task, (mut sum, (y, x)))| {
-                let mut terms = [0.0; BLOCK];
+            |(), (task, (sum, (y, x)))| {
                 let inputs = y.chunks_exact(row).zip(x.chunks_exact(row));
-                for (index, (y, x)) in inputs.enumerate() {
-                    for (block, (y, x)) in y.chunks(BLOCK).zip(x.chunks(BLOCK)).enumerate() {
-                        let terms = &mut terms[..y.len()];
-                        let places = terms.iter_mut().zip(y.iter().zip(x));
-                        if self.inner == 1 {
-                            let factors = &shortcut[block * BLOCK..];
-                            places.zip(factors).for_each(|((term, (y, x)), s)| *term = y + s * x);
-                        } else {
-                            let s = shortcut[(task * rows + index) % channels];
-                            places.for_each(|(term, (y, x))| *term = y + s * x);
-                        }
-                        sum.write(terms);
+                for (index, (sum, (y, x))) in sum.chunks_exact_mut(row).zip(inputs).enumerate() {
+                    let terms = sum.iter_mut().zip(y.iter().zip(x));
+                    if self.inner == 1 {
+                        terms.zip(shortcut).for_each(|((sum, (y, x)), s)| *sum = y + s * x);
+                    } else {
+                        let s = shortcut[(task * rows + index) % channels];
+                        terms.for_each(|(sum, (y, x))| *sum = y + s * x);
                     }
                 }
             },
         );
-        sum.finish()
+        sum
     }
 }
 

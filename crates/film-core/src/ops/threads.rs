@@ -16,7 +16,7 @@ pub(crate) fn threads(cost: usize) -> usize {
 }
 
 /// Rows of a task, at most `most`: so many that all threads have as much to do.
-pub(crate) fn tile(cost: usize, rows: usize, most: usize) -> usize {
+pub(crate) fn share(cost: usize, rows: usize, most: usize) -> usize {
     let threads = threads(cost);
     rows.div_ceil(threads * rows.div_ceil(threads * most).max(1)).max(1)
 }
@@ -84,10 +84,10 @@ mod tests {
     #[test]
     fn tasks_are_as_long_as_each_other() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        let tiles =
-            |cost| pool.install(|| [0, 1, 2, 31, 64, 65, 4096].map(|rows| tile(cost, rows, 32)));
-        assert_eq!(tiles(LEAST), [1, 1, 1, 16, 32, 17, 32]);
-        assert_eq!(tiles(LEAST - 1), [1, 1, 2, 31, 32, 22, 32]);
+        let shares =
+            |cost| pool.install(|| [0, 1, 2, 31, 64, 65, 4096].map(|rows| share(cost, rows, 32)));
+        assert_eq!(shares(LEAST), [1, 1, 1, 16, 32, 17, 32]);
+        assert_eq!(shares(LEAST - 1), [1, 1, 2, 31, 32, 22, 32]);
     }
 
     #[test]

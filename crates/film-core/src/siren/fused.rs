@@ -63,7 +63,7 @@ pub(super) fn forward(
             );
         }
     }
-    // They count what was written when they are gone.
+    // They borrow the kernels.
     drop(rests);
     kernels.finish()
 }

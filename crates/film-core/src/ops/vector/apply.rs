@@ -35,6 +35,7 @@ impl Layer {
         let lines = x.values.chunks(x.stride).zip(out).map(|(x, out)| Line { x, out });
         let mut lines: ArrayVec<_, TILE> = lines.collect();
         simd.vectorize(Apply { layer: self, lines: &mut lines, next: x.next });
+        lines.into_iter().map(|line| line.out).reduce(Row::join);
     }
 }
 
@@ -67,11 +68,15 @@ impl<R: Row> WithSimd for Apply<'_, '_, R> {
             let panels = Panels { inputs, together, weights, bias };
             let (many, rest) = lines.as_chunks_mut();
             let (two, one) = rest.as_chunks_mut();
-            many.iter_mut().for_each(|lines| panels.apply::<S, R, ROWS>(simd, lines, ahead));
-            two.iter_mut().for_each(|lines| panels.apply::<S, R, 2>(simd, lines, ahead));
-            one.as_chunks_mut().0.iter_mut().for_each(|line| {
+            for lines in many {
+                panels.apply::<S, R, ROWS>(simd, lines, ahead);
+            }
+            for lines in two {
+                panels.apply::<S, R, 2>(simd, lines, ahead);
+            }
+            for line in one.as_chunks_mut().0 {
                 panels.apply::<S, R, 1>(simd, line, ahead);
-            });
+            }
         }
     }
 }
@@ -87,7 +92,7 @@ impl<'a> Ahead<'a> {
     const LINE: usize = 16;
 
     fn new(rest: &'a [f32], steps: usize) -> Self {
-        Self { rest, step: rest.len().div_ceil(steps * Self::LINE) * Self::LINE }
+        Self { rest, step: rest.len().div_ceil(steps.max(1) * Self::LINE) * Self::LINE }
     }
 
     #[inline(always)]

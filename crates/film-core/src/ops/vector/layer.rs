@@ -30,7 +30,7 @@ impl Vectors {
         impl WithSimd for Measure {
             type Output = Vectors;
             fn with_simd<S: Simd>(self, _: S) -> Vectors {
-                // Their sums of ROWS rows, the weights and a factor leave a register free: where a single sum has to go to
+                // Their sums of the rows computed together, the weights and a factor leave a register free: where a single sum has to go to
                 // memory and back, all take twice as long.
                 let together = if Vectors::wide::<S>() { 4 } else { 2 };
                 Vectors { lanes: S::F32_LANES, together }

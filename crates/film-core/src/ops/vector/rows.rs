@@ -34,6 +34,9 @@ pub(crate) trait Row {
 
     /// Writes the next ones.
     fn write(&mut self, values: &[f32]);
+
+    /// One row for two, when both are written.
+    fn join(self, other: Self) -> Self;
 }
 
 impl Row for &mut [f32] {
@@ -48,6 +51,10 @@ impl Row for &mut [f32] {
         next.copy_from_slice(values);
         *self = rest;
     }
+
+    fn join(self, _: Self) -> Self {
+        self
+    }
 }
 
 impl Row for Piece<'_> {
@@ -59,5 +66,9 @@ impl Row for Piece<'_> {
     #[inline(always)]
     fn write(&mut self, values: &[f32]) {
         self.write(values);
+    }
+
+    fn join(self, other: Self) -> Self {
+        self.join(other)
     }
 }

@@ -138,6 +138,7 @@ fn layers_are_matrix_products() {
             (21, 200, 49),
             (24, 2, 130),
             (7, 700, 40),
+            (24, 64, 300),
             (5, 64, 16),
         ] {
             let x = numbers(rows * inputs, 1.0);
