@@ -12,7 +12,7 @@ use super::{Buffer, Piece, check_input, fused, linear, slice, threads, tracked, 
 use crate::error::Result;
 
 /// Rows that a thread computes in one go: while it computes some, it knows which it reads next.
-const RUN: usize = 4 * TILE;
+const RUN: usize = 8 * TILE;
 
 /// The network.
 #[derive(Debug, Clone)]

@@ -166,20 +166,19 @@ fn panel<S: Simd, R: Row, const N: usize, const M: usize>(
         for (total, bias) in totals.iter_mut().zip(bias) {
             *total = simd.add_f32s(*total, *bias);
         }
-        let totals: &[f32] = cast_slice(totals);
-        if line.out.left() < totals.len() {
-            write_last(&mut line.out, totals);
+        if line.out.left() < N * S::F32_LANES {
+            write_last::<S, R, N>(&mut line.out, *totals);
         } else {
-            line.out.write(totals);
+            line.out.write(cast_slice(totals));
         }
     }
 }
 
-/// Writes as many of the values as are left: apart, for the compiler to know how many numbers all other panels write.
+/// Writes as many of the totals as are left: apart, for the compiler to know how many numbers all other panels write.
 #[cold]
 #[inline(never)]
-fn write_last<R: Row>(out: &mut R, values: &[f32]) {
-    out.write(&values[..out.left()]);
+fn write_last<S: Simd, R: Row, const N: usize>(out: &mut R, totals: [S::f32s; N]) {
+    out.write(&cast_slice(&totals)[..out.left()]);
 }
 
 /// N vectors of outputs of M rows: Σ x · weights.
