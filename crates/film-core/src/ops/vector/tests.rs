@@ -185,10 +185,9 @@ fn outer_products_are_sums_over_rows() {
             right.as_mut().copy_from_slice(&numbers(rows * columns, 2.0));
             let right = right.as_ref();
             let mut sums = vec![1.0; outputs * columns];
-            let rows_of = |values, stride| Rows::new(values, stride);
             arch.dispatch(Block::Outer(
-                rows_of(&left, outputs),
-                rows_of(right, columns),
+                Rows::new(&left, outputs),
+                Rows::new(right, columns),
                 &mut sums,
             ));
             for (n, k) in (0..outputs).flat_map(|n| (0..columns).map(move |k| (n, k))) {
