@@ -63,7 +63,7 @@ impl Mlp {
             let [a, b, c, d] = self.tensors.each_ref().map(Tensor::contiguous);
             with_slices(&[x, a?, b?, c?, d?], |slices| {
                 let y = operation.compute(slices[0], &slices[1..]);
-                Ok(Tensor::from_vec(y, (rows, sizes.outputs), &Device::Cpu)?)
+                y.tensor((rows, sizes.outputs))
             })?
         };
         Ok(y.reshape([leading, &[sizes.outputs]].concat())?)
@@ -125,7 +125,7 @@ pub(super) struct Packed {
 impl Fused {
     /// # Shapes
     /// x `[N, in]`, the four tensors → `[N, out]`
-    fn compute(&self, x: &[f32], tensors: &[&[f32]]) -> Vec<f32> {
+    fn compute(&self, x: &[f32], tensors: &[&[f32]]) -> Buffer {
         let Sizes { inputs, hidden, outputs } = self.sizes;
         let packed = self.packed(tensors);
         let rows = x.len() / inputs;
@@ -143,7 +143,7 @@ impl Fused {
                 self.arch.dispatch(Run { packed: &packed, x, y, hidden, sizes: self.sizes });
             },
         );
-        y.finish()
+        y
     }
 
     /// The packed form of the tensors: the one kept, if it is of the same numbers.
@@ -194,7 +194,7 @@ impl WithSimd for Run<'_> {
             first.apply(simd, x, hidden.chunks_exact_mut(columns));
             gelu(simd, hidden);
             let hidden = Rows::new(hidden, columns);
-            second.apply(simd, hidden, y.chunks(outputs));
+            second.apply(simd, hidden, y.chunks(outputs).map(Piece::writer));
         }
     }
 }
@@ -214,7 +214,7 @@ impl CustomOp2 for Fused {
         let (x, joint) = (slice(x, x_layout)?, slice(tensors, layout)?);
         let tensors = self.sizes.parts().map(|(start, len)| &joint[start..start + len]);
         let y = self.compute(x, &tensors);
-        Ok((CpuStorage::F32(y), (x_layout.dims()[0], self.sizes.outputs).into()))
+        Ok((CpuStorage::F32(y.numbers()), (x_layout.dims()[0], self.sizes.outputs).into()))
     }
 
     fn bwd(

@@ -5,16 +5,16 @@
 //! mlp                   linear → GELU → linear: plain, and fused on the CPU
 //! shortcut              y + shortcut ⊙ x: plain, and fused on the CPU
 //! falloff, window       windows, and kernel ⊙ windows along its axes: plain, and fused on the CPU
-//! vector                building blocks of fused operations      slices, threads, pages   what they stand on
+//! vector                building blocks of fused operations      slices, threads, memory   what they stand on
 //! ```
 
 mod clamp;
 mod falloff;
 mod gelu;
 mod linear;
+mod memory;
 mod mlp;
 mod mlp_gradient;
-mod pages;
 mod shortcut;
 mod slices;
 pub(crate) mod threads;
@@ -25,8 +25,8 @@ pub(crate) use clamp::clamp;
 pub(crate) use falloff::Falloff;
 pub(crate) use gelu::gelu;
 pub(crate) use linear::{check_input, linear};
+pub(crate) use memory::{Buffer, Piece, Writer, fetch, zeros};
 pub(crate) use mlp::Mlp;
-pub(crate) use pages::{Buffer, Piece, fetch, zeros};
 pub(crate) use shortcut::add_shortcut;
 pub(crate) use slices::{fused, slice, tracked, with_slices};
 pub(crate) use window::{apply_windows, apply_windows_in_place};

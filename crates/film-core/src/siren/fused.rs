@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::network::{Network, Sizes};
 use crate::ops::vector::{Aligned, Layer, Rows, TILE, Vectors, Wave, wave};
-use crate::ops::{Buffer, Piece, threads};
+use crate::ops::{Piece, threads};
 
 /// Numbers of embedded points that are kept at a time, and of layers with (γ, β) folded in.
 const SLAB: usize = 1 << 18;
@@ -15,23 +15,23 @@ const SLAB: usize = 1 << 18;
 /// Draws the kernels.
 ///
 /// # Shapes
-/// grid `[G, D]`, films `[B, num_film_layers · 2 · H]` → `[1 or B, G, out_dim]`
+/// grid `[G, D]`, films `[B, num_film_layers · 2 · H]` → kernels `[1 or B, G, out_dim]`
 pub(super) fn forward(
     arch: Arch,
     sizes: &Sizes,
     network: &Network<&[f32]>,
     grid: &[f32],
     films: Option<&[f32]>,
-) -> Vec<f32> {
+    kernels: Piece<'_>,
+) {
     let (points, outputs) = (grid.len() / sizes.axes, sizes.outputs());
     let batch = films.map_or(1, |films| films.len() / sizes.film_numbers());
     let sample = points * outputs;
-    let mut kernels = Buffer::new(batch * sample);
-    if batch * sample == 0 {
-        return kernels.finish();
+    if kernels.len() == 0 {
+        return;
     }
     // What is left of each sample's kernel.
-    let mut rests: Vec<Piece> = kernels.piece().chunks(sample).collect();
+    let mut rests: Vec<Piece> = kernels.chunks(sample).collect();
     let embedding = Embedding::new(arch, sizes, network);
     let packed = layers(arch, sizes, network);
     let slab = (SLAB / embedding.layer.columns()).max(TILE) / TILE * TILE;
@@ -63,9 +63,6 @@ pub(super) fn forward(
             );
         }
     }
-    // They borrow the kernels.
-    drop(rests);
-    kernels.finish()
 }
 
 /// The numbers of one sample's (γ, β) pairs.
@@ -213,6 +210,6 @@ impl WithSimd for Tile<'_> {
             x = Rows::new(&before[..count * columns], columns);
         }
         let outputs = self.kernel.len() / count;
-        last.apply(simd, x, self.kernel.chunks(outputs));
+        last.apply(simd, x, self.kernel.chunks(outputs).map(Piece::writer));
     }
 }

@@ -6,7 +6,7 @@ use pulp::Arch;
 use super::network::{Network, Sizes};
 use super::{fused, gradient};
 use crate::error::Result;
-use crate::ops::{slice, tracked, with_slices};
+use crate::ops::{Buffer, Piece, slice, tracked, with_slices};
 
 /// Draws the kernels, fused.
 ///
@@ -54,8 +54,10 @@ pub(super) fn draw_on(
     with_slices(&tensors, |slices| {
         let (tensors, films) = slices.split_at(count);
         let network = operation.sizes.network(tensors.iter().copied());
-        let kernels = operation.forward(&network, films.first().copied())?;
-        Ok(Tensor::from_vec(kernels, operation.shape.clone(), &Device::Cpu)?)
+        let shape = operation.shape.clone();
+        let mut kernels = Buffer::of_rows(shape.elem_count(), operation.sizes.outputs());
+        operation.forward(&network, films.first().copied(), kernels.piece())?;
+        kernels.tensor(shape)
     })
 }
 
@@ -69,10 +71,27 @@ struct Draw {
 }
 
 impl Draw {
-    fn forward(&self, network: &Network<&[f32]>, films: Option<&[f32]>) -> Result<Vec<f32>> {
+    fn forward(
+        &self,
+        network: &Network<&[f32]>,
+        films: Option<&[f32]>,
+        kernels: Piece<'_>,
+    ) -> Result<()> {
         with_slices(std::slice::from_ref(&self.grid), |grid| {
-            Ok(fused::forward(self.arch, &self.sizes, network, grid[0], films))
+            fused::forward(self.arch, &self.sizes, network, grid[0], films, kernels);
+            Ok(())
         })
+    }
+
+    /// The kernels for a storage, which begins with its tensor's first number.
+    fn storage(
+        &self,
+        network: &Network<&[f32]>,
+        films: Option<&[f32]>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let mut kernels = Buffer::new(self.shape.elem_count());
+        self.forward(network, films, kernels.piece())?;
+        Ok((CpuStorage::F32(kernels.numbers()), self.shape.clone()))
     }
 
     /// The network whose tensors stand one after the other in `joint`.
@@ -113,8 +132,7 @@ impl CustomOp1 for Draw {
         joint: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let kernels = self.forward(&self.network(slice(joint, layout)?), None)?;
-        Ok((CpuStorage::F32(kernels), self.shape.clone()))
+        self.storage(&self.network(slice(joint, layout)?), None)
     }
 
     fn bwd(
@@ -141,8 +159,7 @@ impl CustomOp2 for Draw {
         films_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let network = self.network(slice(joint, layout)?);
-        let kernels = self.forward(&network, Some(slice(films, films_layout)?))?;
-        Ok((CpuStorage::F32(kernels), self.shape.clone()))
+        self.storage(&network, Some(slice(films, films_layout)?))
     }
 
     fn bwd(

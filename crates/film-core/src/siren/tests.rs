@@ -46,8 +46,9 @@ fn cases() -> Vec<Case> {
         case(&[3, 2, 4], [8, 16, 3, 24], Some(1)),
         case(&[5], [12, 12, 1, 6], Some(4)),
         case(&[4, 4], [16, 16, 3, 8], Some(0)),
-        // More points than are embedded at a time, and layers of which one sample's are packed at a time.
-        case(&[130, 130], [16, 16, 2, 3], Some(2)),
+        // More points than are embedded at a time, and kernels that are written past the cache.
+        case(&[130, 130], [16, 16, 2, 16], Some(2)),
+        // Layers of which one sample's are packed at a time.
         case(&[3], [16, 400, 3, 2], Some(3)),
     ]
 }

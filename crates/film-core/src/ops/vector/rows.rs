@@ -1,6 +1,6 @@
 //! The rows that layers read and write.
 
-use crate::ops::Piece;
+use crate::ops::Writer;
 
 /// The rows of a matrix: the first numbers of every `stride` ones.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +57,10 @@ impl Row for &mut [f32] {
     }
 }
 
-impl Row for Piece<'_> {
+impl Row for Writer<'_> {
     #[inline(always)]
     fn left(&self) -> usize {
-        self.len()
+        self.left()
     }
 
     #[inline(always)]
