@@ -1,11 +1,13 @@
 //! Memory that is read ahead of its use, or written past the cache.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T1, _mm_loadu_ps, _mm_prefetch, _mm_sfence, _mm_stream_ps};
+use std::arch::x86_64::{
+    __m128, _MM_HINT_T1, _mm_loadu_ps, _mm_prefetch, _mm_sfence, _mm_stream_ps,
+};
 use std::mem::MaybeUninit;
 
 /// Numbers of a cache line.
-pub(crate) const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// Asks for the cache line of the first number, which is read soon, into the second cache.
 #[inline(always)]
@@ -21,10 +23,11 @@ pub(crate) fn fetch(values: &[f32]) {
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn fetch(_: &[f32]) {}
 
-/// Writes whole cache lines past the cache, where lines can be: what begins elsewhere is written as ever.
+/// Writes numbers past the cache, if they are to begin at a multiple of 16 bytes; others, and the last ones beyond a multiple
+/// of four, are written as ever. It is fast where they make up whole cache lines.
 ///
 /// # Safety
-/// Before they are accessed again, or another thread learns that they are written, this thread must call [`settle`].
+/// Before the memory is accessed again, freed, or known to another thread as written, this thread must call [`settle`].
 ///
 /// # Panics
 /// If the lengths differ.
@@ -34,7 +37,7 @@ pub(crate) fn fetch(_: &[f32]) {}
 pub(super) unsafe fn stream(room: &mut [MaybeUninit<f32>], values: &[f32]) {
     assert_eq!(room.len(), values.len());
     let ((quads, rest), (from, last)) = (room.as_chunks_mut::<4>(), values.as_chunks::<4>());
-    if quads.as_ptr().addr() % align_of::<std::arch::x86_64::__m128>() != 0 {
+    if quads.as_ptr().addr() % align_of::<__m128>() != 0 {
         room.write_copy_of_slice(values);
         return;
     }
