@@ -25,7 +25,7 @@ pub(crate) use clamp::clamp;
 pub(crate) use falloff::Falloff;
 pub(crate) use gelu::gelu;
 pub(crate) use linear::{check_input, linear};
-pub(crate) use memory::{Buffer, Piece, Writer, fetch, zeros};
+pub(crate) use memory::{Buffer, LINE, Piece, Writer, fetch, zeros};
 pub(crate) use mlp::Mlp;
 pub(crate) use shortcut::add_shortcut;
 pub(crate) use slices::{fused, slice, tracked, with_slices};

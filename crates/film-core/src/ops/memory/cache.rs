@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 use std::mem::MaybeUninit;
 
 /// Numbers of a cache line.
-pub(super) const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// Asks for the cache line of the first number, which is read soon, into the second cache.
 #[inline(always)]

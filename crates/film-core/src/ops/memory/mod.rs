@@ -9,7 +9,7 @@ mod buffer;
 mod cache;
 
 pub(crate) use buffer::{Buffer, Piece, Writer};
-pub(crate) use cache::fetch;
+pub(crate) use cache::{LINE, fetch};
 
 /// Buffers below this many bytes are on the pages, and go through the cache, as they come.
 const LEAST: usize = 4 << 20;

@@ -1,7 +1,9 @@
 //! Numbers that begin at a cache line, where vectors are read and written fastest.
 
+use crate::ops::LINE;
+
 /// Bytes of a cache line, and of the longest vector.
-const LINE: usize = 64;
+const BYTES: usize = LINE * size_of::<f32>();
 
 /// A buffer whose first number stands at the start of a cache line.
 #[derive(Debug)]
@@ -14,8 +16,8 @@ pub(crate) struct Aligned<T = f32> {
 impl<T: Copy + Default> Aligned<T> {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        let values = vec![T::default(); len + LINE / size_of::<T>()];
-        let start = values.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
+        let values = vec![T::default(); len + BYTES / size_of::<T>()];
+        let start = values.as_ptr().align_offset(BYTES).min(BYTES / size_of::<T>());
         Self { values, start, len }
     }
 

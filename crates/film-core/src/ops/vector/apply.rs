@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 use super::TILE;
 use super::layer::{Layer, Vectors};
 use super::rows::{Row, Rows};
-use crate::ops::fetch;
+use crate::ops::{LINE, fetch};
 
 /// Terms that are added one after the other. Longer sums are made of blocks, to keep float32's digits.
 const BLOCK: usize = 32;
@@ -88,17 +88,14 @@ struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// Numbers of a cache line.
-    const LINE: usize = 16;
-
     fn new(rest: &'a [f32], steps: usize) -> Self {
-        Self { rest, step: rest.len().div_ceil(steps.max(1) * Self::LINE) * Self::LINE }
+        Self { rest, step: rest.len().div_ceil(steps.max(1) * LINE) * LINE }
     }
 
     #[inline(always)]
     fn step(&mut self) {
         let (next, rest) = self.rest.split_at(self.step.min(self.rest.len()));
-        next.chunks(Self::LINE).for_each(fetch);
+        next.chunks(LINE).for_each(fetch);
         self.rest = rest;
     }
 }
