@@ -6,9 +6,10 @@
 
 Each work is done once to fill the page cache, then by turns, short ones several times in a turn, each time in a process of
 its own; the median is taken. "Opens the file" is a program in Rust that does nothing else, on a small checkpoint: what a
-process takes at least, the measuring included. Memory is the largest resident set as GNU time tells it, in which the page cache counts only where a tool maps
-files. `cmp` and `sha256sum` are the system's; the Python works need torch and safetensors in the Python that runs this,
-and are left out without them, as are those of diffai-python, modelvet and model-fingerprint.
+process takes at least, the measuring included. Memory is the largest resident set as GNU time tells it, in which the page
+cache counts only where a tool maps files. `cmp` and `sha256sum` are the system's; the Python works need torch and
+safetensors in the Python that runs this, and are left out without them, as are those of diffai-python, modelvet and
+model-fingerprint.
 """
 
 import argparse
@@ -143,6 +144,10 @@ def run(work: Work) -> float:
     return took
 
 
+def milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.{2 if seconds < 0.01 else 1}f}"
+
+
 def memory(work: Work) -> int:
     """The largest resident set in kB."""
     with tempfile.NamedTemporaryFile("r") as told:
@@ -156,11 +161,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="what make_checkpoints.py wrote")
     parser.add_argument("--film", required=True, help="the film-tools to time")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", metavar="TEXT", help="works whose task begins like this")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         # As when it is installed: what a linker writes piece by piece lies scattered in the page cache.
         film = str(shutil.copy2(args.film, Path(scratch) / "film-tools"))
-        all_works = works(args.folder, film, Path(scratch))
+        all_works = [work for work in works(args.folder, film, Path(scratch)) if work.task.startswith(args.only)]
         repeats = []
         for work in all_works:
             print(f"{work.task}: {work.tool}", file=sys.stderr)
@@ -172,7 +178,7 @@ def main() -> None:
         print("| work | tool | median ms | least | most | MB |")
         print("|---|---|---:|---:|---:|---:|")
         for work, taken in zip(all_works, times, strict=True):
-            median, least, most = [f"{1e3 * of(taken):.1f}" for of in (statistics.median, min, max)]
+            median, least, most = [milliseconds(of(taken)) for of in (statistics.median, min, max)]
             print(f"| {work.task} | {work.tool} | {median} | {least} | {most} | {memory(work) / 1000:.1f} |")
 
 

@@ -36,12 +36,11 @@ pub fn significant(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    let magnitude = value.abs().log10().floor();
-    if (-3.0..5.0).contains(&magnitude) {
-        let decimals = (3.0 - magnitude).clamp(0.0, 6.0) as usize;
-        format!("{value:.decimals$}")
-    } else {
-        format!("{value:.3e}")
+    let scientific = format!("{value:.3e}");
+    let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok());
+    match exponent {
+        Some(exponent @ -3..5) => format!("{value:.*}", usize::try_from(3 - exponent).unwrap_or(0)),
+        _ => scientific,
     }
 }
 
@@ -59,5 +58,7 @@ mod tests {
     fn numbers_have_four_significant_digits() {
         let texts = [0.0, 1.0, -0.15973, 123.456, 0.00123456, 1.5e-7, -2e6].map(significant);
         assert_eq!(texts, ["0", "1.000", "-0.1597", "123.5", "0.001235", "1.500e-7", "-2.000e6"]);
+        let rounded = [9.99951, 0.00099999, -9999.6, 99999.6, 12345.6, f64::NAN].map(significant);
+        assert_eq!(rounded, ["10.00", "0.001000", "-10000", "1.000e5", "12346", "NaN"]);
     }
 }

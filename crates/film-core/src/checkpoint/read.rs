@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytemuck::{Pod, bytes_of_mut, cast_slice_mut};
 use candle_core::{Device, Tensor, WithDType};
 use float8::F8E4M3;
 use half::{bf16, f16};
@@ -15,7 +16,7 @@ use safetensors::Dtype;
 use super::header::TensorInfo;
 use crate::error::{Error, Result};
 
-/// Bytes that are decoded at once: small enough to stay in the cache.
+/// Bytes that are read at once: memory that is cleared for them is still in the cache then.
 const BLOCK: usize = 64 * 1024;
 
 /// A regular file, held open. When it is let go, the log is told how much was read of it.
@@ -138,27 +139,27 @@ pub(super) fn elements(
     elements: Range<usize>,
 ) -> Result<Tensor> {
     match tensor.dtype {
-        Dtype::U8 => decode(source, tensor, elements, u8::from_le_bytes),
-        Dtype::U32 => decode(source, tensor, elements, u32::from_le_bytes),
-        Dtype::I16 => decode(source, tensor, elements, i16::from_le_bytes),
-        Dtype::I32 => decode(source, tensor, elements, i32::from_le_bytes),
-        Dtype::I64 => decode(source, tensor, elements, i64::from_le_bytes),
-        Dtype::F8_E4M3 => decode(source, tensor, elements, |[bits]| F8E4M3::from_bits(bits)),
-        Dtype::F16 => decode(source, tensor, elements, f16::from_le_bytes),
-        Dtype::BF16 => decode(source, tensor, elements, bf16::from_le_bytes),
-        Dtype::F32 => decode(source, tensor, elements, f32::from_le_bytes),
-        Dtype::F64 => decode(source, tensor, elements, f64::from_le_bytes),
+        Dtype::U8 => numbers::<u8>(source, tensor, elements),
+        Dtype::U32 => numbers::<u32>(source, tensor, elements),
+        Dtype::I16 => numbers::<i16>(source, tensor, elements),
+        Dtype::I32 => numbers::<i32>(source, tensor, elements),
+        Dtype::I64 => numbers::<i64>(source, tensor, elements),
+        Dtype::F8_E4M3 => numbers::<F8E4M3>(source, tensor, elements),
+        Dtype::F16 => numbers::<f16>(source, tensor, elements),
+        Dtype::BF16 => numbers::<bf16>(source, tensor, elements),
+        Dtype::F32 => numbers::<f32>(source, tensor, elements),
+        Dtype::F64 => numbers::<f64>(source, tensor, elements),
         other => {
             Err(Error::tensor(&tensor.name, "a dtype that candle can load", format!("{other}")))
         }
     }
 }
 
-fn decode<const N: usize, T: WithDType>(
+/// The same of a tensor of `T`, read where they are to stand.
+fn numbers<T: WithDType + Pod>(
     source: &Source,
     tensor: &TensorInfo,
     elements: Range<usize>,
-    from_le_bytes: impl Fn([u8; N]) -> T,
 ) -> Result<Tensor> {
     if elements.start > elements.end || elements.end > tensor.count() {
         let expected = format!("at most {} elements", tensor.count());
@@ -168,16 +169,19 @@ fn decode<const N: usize, T: WithDType>(
     let mut values: Vec<T> = Vec::new();
     values.try_reserve_exact(count).map_err(|_| Error::Memory {
         what: tensor.name.clone(),
-        bytes: (count as u64).saturating_mul(N as u64),
+        bytes: (count as u64).saturating_mul(size_of::<T>() as u64),
     })?;
-    let mut block = [0; BLOCK];
-    let mut offset = tensor.offset + (elements.start * N) as u64;
+    let mut offset = tensor.offset + (elements.start * size_of::<T>()) as u64;
     while values.len() < count {
-        let block = &mut block[..((count - values.len()) * N).min(BLOCK)];
+        let read = values.len();
+        values.resize(count.min(read + BLOCK / size_of::<T>()), T::zeroed());
+        let block = cast_slice_mut(&mut values[read..]);
         source.read_at(block, offset)?;
         offset += block.len() as u64;
-        let (numbers, _) = block.as_chunks::<N>();
-        values.extend(numbers.iter().map(|&bytes| from_le_bytes(bytes)));
+    }
+    // They are stored with the lowest byte first.
+    if cfg!(target_endian = "big") {
+        values.iter_mut().for_each(|value| bytes_of_mut(value).reverse());
     }
     Ok(Tensor::from_vec(values, count, &Device::Cpu)?)
 }

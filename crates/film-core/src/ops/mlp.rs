@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytemuck::cast_slice;
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Shape, Tensor};
-use pulp::bytemuck::cast_slice;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::mlp_gradient::gradients;
@@ -19,17 +19,27 @@ const RUN: usize = 8 * TILE;
 pub(crate) struct Mlp {
     /// Weight and bias of the first layer, then of the second.
     tensors: [Tensor; 4],
-    kept: Kept,
+    kept: Arc<Mutex<Kept>>,
 }
 
-/// The last weights that were packed, with what they were packed from.
-type Kept = Arc<Mutex<Option<Arc<Packed>>>>;
+/// The last weights that were packed. Those of a network that runs once are not kept, which would take a copy of them.
+#[derive(Debug, Default)]
+enum Kept {
+    #[default]
+    Unused,
+    Used,
+    Packed {
+        /// The four tensors that were packed.
+        source: [Vec<f32>; 4],
+        packed: Arc<Packed>,
+    },
+}
 
 impl Mlp {
     /// # Shapes
     /// `[hidden, in]`, `[hidden]`, `[out, hidden]`, `[out]`
     pub(crate) fn new(tensors: [Tensor; 4]) -> Self {
-        Self { tensors, kept: Kept::default() }
+        Self { tensors, kept: Arc::default() }
     }
 
     /// Weight and bias of the first layer, then of the second.
@@ -110,14 +120,13 @@ impl Sizes {
 /// The fused operation, of x `[N, in]` and the four tensors in one.
 pub(super) struct Fused {
     pub(super) sizes: Sizes,
-    kept: Kept,
+    kept: Arc<Mutex<Kept>>,
     pub(super) arch: Arch,
 }
 
 /// Both layers, packed.
 #[derive(Debug)]
 pub(super) struct Packed {
-    source: [Vec<f32>; 4],
     pub(super) first: Layer,
     second: Layer,
 }
@@ -149,21 +158,25 @@ impl Fused {
     /// The packed form of the tensors: the one kept, if it is of the same numbers.
     pub(super) fn packed(&self, tensors: &[&[f32]]) -> Arc<Packed> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |packed: &&Arc<Packed>| {
-            let pairs = packed.source.iter().zip(tensors);
-            pairs.into_iter().all(|(a, b)| cast_slice::<_, u32>(a) == cast_slice::<_, u32>(b))
-        };
-        if let Some(packed) = kept.as_ref().filter(same) {
-            return packed.clone();
+        if let Kept::Packed { source, packed } = &*kept {
+            let mut pairs = source.iter().zip(tensors);
+            if pairs.all(|(a, b)| cast_slice::<_, u32>(a) == cast_slice::<_, u32>(b)) {
+                return packed.clone();
+            }
         }
         let Sizes { inputs, hidden, outputs } = self.sizes;
         let mut first = Layer::new(inputs, hidden, Vectors::of(self.arch));
         let mut second = Layer::new(hidden, outputs, Vectors::of(self.arch));
         first.pack(tensors[0], Some(tensors[1]));
         second.pack(tensors[2], Some(tensors[3]));
-        let source = std::array::from_fn(|index| tensors[index].to_vec());
-        let packed = Arc::new(Packed { source, first, second });
-        *kept = Some(packed.clone());
+        let packed = Arc::new(Packed { first, second });
+        *kept = match &*kept {
+            Kept::Unused => Kept::Used,
+            Kept::Used | Kept::Packed { .. } => {
+                let source = std::array::from_fn(|index| tensors[index].to_vec());
+                Kept::Packed { source, packed: packed.clone() }
+            }
+        };
         packed
     }
 }
@@ -292,6 +305,8 @@ mod tests {
         // Detached views share their memory with the variables.
         let mlp = Mlp::new(vars.each_ref().map(Var::as_detached_tensor));
         let before = mlp.forward(&x, "x").unwrap();
+        // Weights are kept from their second use on.
+        mlp.forward(&x, "x").unwrap();
         for var in &vars {
             var.set(&random("changed", var.dims(), 1.0)).unwrap();
             let tensors = vars.each_ref().map(|var| var.as_tensor().clone());

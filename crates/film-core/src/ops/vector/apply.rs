@@ -5,7 +5,7 @@
 //! the second cache holds before the next rows do, and each output is written once, where it is to stand.
 
 use arrayvec::ArrayVec;
-use pulp::bytemuck::cast_slice;
+use bytemuck::cast_slice;
 use pulp::{Simd, WithSimd};
 
 use super::TILE;

@@ -50,7 +50,7 @@ fn one<S: Simd>(simd: S, wave: Wave, x: S::f32s) -> S::f32s {
     // Numbers that are not small, or not numbers, are computed one by one.
     if simd.first_true_m32s(simd.not_m32s(small)) != S::F32_LANES {
         value = x;
-        one_by_one(wave, pulp::bytemuck::cast_slice_mut(std::slice::from_mut(&mut value)));
+        one_by_one(wave, bytemuck::cast_slice_mut(std::slice::from_mut(&mut value)));
     }
     value
 }
