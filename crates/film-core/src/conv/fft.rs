@@ -1,23 +1,17 @@
 //! The sums by the convolution theorem: real transforms of both operands, their product, and back.
 //!
-//! One channel at a time, in buffers that are used again for the next. Plans are shared by all threads.
+//! One channel at a time, in buffers that are used again for the next.
 
-use std::any::Any;
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::WithDType;
-use realfft::num_complex::Complex;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
-use rustfft::{Fft, FftPlanner};
+use film_fft::{Complex, ComplexPair, Fft, RealPair};
 
 use super::axis::Axis;
 use super::real::Real;
 
 /// Columns that are gathered for a transform along another axis than the last.
 const COLUMNS: usize = 8;
-/// Points of all plans that are kept together; one takes up to some 50 bytes a point.
-const KEPT_POINTS: usize = 1 << 22;
 /// How much longer than an even one a transform of an odd length takes.
 const ODD: f64 = 1.6;
 
@@ -31,7 +25,7 @@ pub(super) fn good_length(least: usize) -> usize {
     fitting.into_iter().min().unwrap_or(least)
 }
 
-/// Whether a length has only prime factors that rustfft has fast transforms of its own for.
+/// Whether a length has only prime factors with fast transforms of their own.
 fn factors_well(length: usize) -> bool {
     let left = [2, 3, 5, 7, 11].iter().fold(length, |mut left, prime| {
         while left > 1 && left.is_multiple_of(*prime) {
@@ -61,46 +55,9 @@ pub(super) fn transformed(axis: Axis) -> Axis {
     if axis.period == Some(length(&axis)) { axis } else { axis.unrolled() }
 }
 
-/// Plans by kind and length.
-#[derive(Default)]
-struct Plans {
-    kept: HashMap<(&'static str, usize), Box<dyn Any + Send>>,
-    points: usize,
-}
-
-impl Plans {
-    /// The plan for `key`, made where it is not kept. All others go where they would be too many points together; one
-    /// that is too long alone is not kept.
-    fn get<P: Clone + Send + 'static>(
-        &mut self,
-        key: (&'static str, usize),
-        make: impl FnOnce() -> P,
-    ) -> P {
-        if let Some(plan) = self.kept.get(&key).and_then(|plan| plan.downcast_ref::<P>()) {
-            return plan.clone();
-        }
-        let (plan, (_, length)) = (make(), key);
-        if length <= KEPT_POINTS {
-            if self.points + length > KEPT_POINTS {
-                *self = Self::default();
-            }
-            self.points += length;
-            self.kept.insert(key, Box::new(plan.clone()));
-        }
-        plan
-    }
-}
-
-/// The plan for `key`, made once.
-fn plan<P: Clone + Send + 'static>(key: (&'static str, usize), make: impl FnOnce() -> P) -> P {
-    static PLANS: LazyLock<Mutex<Plans>> = LazyLock::new(Mutex::default);
-    PLANS.lock().unwrap_or_else(PoisonError::into_inner).get(key, make)
-}
-
 /// An axis that is not the last: both transforms, and where the operands and the output stand.
 struct Outer<T> {
-    forward: Arc<dyn Fft<T>>,
-    inverse: Arc<dyn Fft<T>>,
+    transforms: ComplexPair<T>,
     length: usize,
 }
 
@@ -108,8 +65,7 @@ struct Outer<T> {
 pub(super) struct Transforms<T> {
     axes: Vec<Axis>,
     outer: Vec<Outer<T>>,
-    forward: Arc<dyn RealToComplex<T>>,
-    inverse: Arc<dyn ComplexToReal<T>>,
+    last: RealPair<T>,
     /// Points of the last axis, and of its spectrum.
     length: usize,
     half: usize,
@@ -126,23 +82,12 @@ impl<T: Real> Transforms<T> {
     /// Plans the transforms for the sums over `axes`.
     pub(super) fn new(axes: Vec<Axis>) -> Option<Self> {
         let (last, outer) = axes.split_last()?;
-        let kind = std::any::type_name::<T>();
         let outer = outer.iter().map(|axis| {
             let length = length(axis);
-            let (forward, inverse) = plan((kind, length), || {
-                let mut planner = FftPlanner::<T>::new();
-                (planner.plan_fft_forward(length), planner.plan_fft_inverse(length))
-            });
-            Outer { forward, inverse, length }
+            Outer { transforms: T::complex_pair(length), length }
         });
-        let outer = outer.collect();
-        let length = length(last);
-        let name = if kind == "f32" { "real f32" } else { "real f64" };
-        let (forward, inverse) = plan((name, length), || {
-            let mut planner = RealFftPlanner::<T>::new();
-            (planner.plan_fft_forward(length), planner.plan_fft_inverse(length))
-        });
-        Some(Self { outer, forward, inverse, length, half: length / 2 + 1, axes })
+        let (outer, length) = (outer.collect(), length(last));
+        Some(Self { outer, last: T::real_pair(length), length, half: length / 2 + 1, axes })
     }
 
     /// Points of a spectrum.
@@ -153,9 +98,11 @@ impl<T: Real> Transforms<T> {
     /// Buffers for one thread.
     pub(super) fn buffers(&self) -> Buffers<T> {
         let scratch = |plan: &Arc<dyn Fft<T>>| plan.get_inplace_scratch_len();
-        let outer =
-            self.outer.iter().flat_map(|axis| [scratch(&axis.forward), scratch(&axis.inverse)]);
-        let real = [self.forward.get_scratch_len(), self.inverse.get_scratch_len()];
+        let outer = self.outer.iter().flat_map(|axis| {
+            let pair = &axis.transforms;
+            [scratch(&pair.forward), scratch(&pair.inverse)]
+        });
+        let real = [self.last.forward.get_scratch_len(), self.last.inverse.get_scratch_len()];
         let zero = Complex::new(T::zero(), T::zero());
         Buffers {
             row: vec![T::zero(); self.length],
@@ -186,11 +133,17 @@ impl<T: Real> Transforms<T> {
             buffers.row[width..].fill(T::zero());
             let target = &mut spectrum[at * self.half..][..self.half];
             // The lengths are the plan's own, so it has no error to give.
-            let _ =
-                self.forward.process_with_scratch(&mut buffers.row, target, &mut buffers.scratch);
+            let forward = &self.last.forward;
+            let _ = forward.process_with_scratch(&mut buffers.row, target, &mut buffers.scratch);
         }
         for axis in (0..self.outer.len()).rev() {
-            self.along(axis, &self.outer[axis].forward, &places[..axis], spectrum, buffers);
+            self.along(
+                axis,
+                &self.outer[axis].transforms.forward,
+                &places[..axis],
+                spectrum,
+                buffers,
+            );
         }
     }
 
@@ -211,7 +164,13 @@ impl<T: Real> Transforms<T> {
             .map(|(outer, axis)| window(axis, outer.length))
             .collect();
         for axis in 0..self.outer.len() {
-            self.along(axis, &self.outer[axis].inverse, &places[..axis], spectrum, buffers);
+            self.along(
+                axis,
+                &self.outer[axis].transforms.inverse,
+                &places[..axis],
+                spectrum,
+                buffers,
+            );
         }
         let Some(last) = self.axes.last() else { return };
         let shift = last.shift % self.length;
@@ -223,7 +182,8 @@ impl<T: Real> Transforms<T> {
             if self.length.is_multiple_of(2) {
                 row[self.half - 1].im = T::zero();
             }
-            let _ = self.inverse.process_with_scratch(row, &mut buffers.row, &mut buffers.scratch);
+            let inverse = &self.last.inverse;
+            let _ = inverse.process_with_scratch(row, &mut buffers.row, &mut buffers.scratch);
             let (first, second) = out.split_at_mut(until_end);
             for (out, value) in first.iter_mut().zip(&buffers.row[shift..]) {
                 *out += *value;
@@ -308,25 +268,5 @@ mod tests {
                 assert_eq!(super::length(&transformed(axis)), planned);
             }
         }
-    }
-
-    #[test]
-    fn kept_plans_are_bounded_in_points() {
-        let mut plans = Plans::default();
-        let third = KEPT_POINTS / 3;
-        for (length, points) in [
-            (third, third),
-            (third + 1, 2 * third + 1),
-            (third, 2 * third + 1),
-            (9, 2 * third + 10),
-        ] {
-            assert_eq!(plans.get(("a", length), || length), length);
-            assert_eq!(plans.points, points);
-        }
-        // One too many: it stays alone. One too long: it does not stay.
-        plans.get(("b", third), || third);
-        assert_eq!((plans.points, plans.kept.len()), (third, 1));
-        plans.get(("b", KEPT_POINTS + 1), || 0);
-        assert_eq!((plans.points, plans.kept.len()), (third, 1));
     }
 }

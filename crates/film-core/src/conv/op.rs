@@ -16,7 +16,7 @@ use super::reference;
 use super::spread::Jobs;
 use super::{Algorithm, Channels};
 use crate::ops::threads;
-use realfft::num_complex::Complex;
+use film_fft::Complex;
 
 /// Bytes of kernel spectra that a thread holds.
 const SPECTRA_BYTES: usize = 64 << 20;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use realfft::num_complex::Complex;
+use film_fft::Complex;
 
 use super::axis::{Axis, offsets};
 use super::direct::Direct;

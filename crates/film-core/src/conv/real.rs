@@ -2,10 +2,9 @@
 
 use candle_core::{CpuStorage, WithDType};
 use pulp::Simd;
-use realfft::FftNum;
 
 /// float32 or float64, with the vectors that a processor has for it.
-pub(super) trait Real: WithDType + FftNum + Default {
+pub(super) trait Real: WithDType + film_fft::Real + Default {
     /// As many numbers as the processor takes at once.
     type Vector<S: Simd>: Copy;
 
