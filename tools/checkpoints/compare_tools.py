@@ -145,6 +145,7 @@ def run(work: Work) -> float:
 
 
 def milliseconds(seconds: float) -> str:
+    """As a cell tells it: hundredths where there are few."""
     return f"{1e3 * seconds:.{2 if seconds < 0.01 else 1}f}"
 
 
@@ -167,6 +168,8 @@ def main() -> None:
         # As when it is installed: what a linker writes piece by piece lies scattered in the page cache.
         film = str(shutil.copy2(args.film, Path(scratch) / "film-tools"))
         all_works = [work for work in works(args.folder, film, Path(scratch)) if work.task.startswith(args.only)]
+        if not all_works:
+            parser.error(f"--only {args.only!r}: no task begins like this")
         repeats = []
         for work in all_works:
             print(f"{work.task}: {work.tool}", file=sys.stderr)

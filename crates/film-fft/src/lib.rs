@@ -9,15 +9,14 @@
 
 mod plans;
 
-use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 
-use realfft::{FftNum, RealFftPlanner};
+use realfft::RealFftPlanner;
 use rustfft::FftPlanner;
 
 pub use realfft::num_complex::Complex;
-pub use realfft::{ComplexToReal, RealToComplex};
+pub use realfft::{ComplexToReal, FftNum, RealToComplex};
 pub use rustfft::Fft;
 
 /// A pair of transforms, there and back; both together multiply by their length.
@@ -47,7 +46,8 @@ impl<Forward: ?Sized, Inverse: ?Sized> fmt::Debug for Pair<Forward, Inverse> {
 }
 
 /// A number type that is transformed.
-pub trait Real: FftNum {
+// Without methods of its own, which would be compiled where they are called.
+pub trait Number: FftNum {
     /// The transforms of `length` complex points.
     fn complex_pair(length: usize) -> ComplexPair<Self>;
 
@@ -55,7 +55,7 @@ pub trait Real: FftNum {
     fn real_pair(length: usize) -> RealPair<Self>;
 }
 
-impl Real for f32 {
+impl Number for f32 {
     fn complex_pair(length: usize) -> ComplexPair<Self> {
         complex_pair(length)
     }
@@ -65,7 +65,7 @@ impl Real for f32 {
     }
 }
 
-impl Real for f64 {
+impl Number for f64 {
     fn complex_pair(length: usize) -> ComplexPair<Self> {
         complex_pair(length)
     }
@@ -76,7 +76,7 @@ impl Real for f64 {
 }
 
 fn complex_pair<T: FftNum>(length: usize) -> ComplexPair<T> {
-    plans::kept((TypeId::of::<ComplexPair<T>>(), length), || {
+    plans::kept(length, || {
         let mut planner = FftPlanner::new();
         Pair {
             forward: planner.plan_fft_forward(length),
@@ -86,7 +86,7 @@ fn complex_pair<T: FftNum>(length: usize) -> ComplexPair<T> {
 }
 
 fn real_pair<T: FftNum>(length: usize) -> RealPair<T> {
-    plans::kept((TypeId::of::<RealPair<T>>(), length), || {
+    plans::kept(length, || {
         let mut planner = RealFftPlanner::new();
         Pair {
             forward: planner.plan_fft_forward(length),

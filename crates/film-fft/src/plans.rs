@@ -10,10 +10,10 @@ const MOST_POINTS: usize = 1 << 22;
 /// What a plan is of: its type, and its length.
 type Key = (TypeId, usize);
 
-/// The plan for `key`, made once.
-pub(crate) fn kept<P: Clone + Send + 'static>(key: Key, make: impl FnOnce() -> P) -> P {
+/// The plan of this type for a length, made once.
+pub(crate) fn kept<P: Clone + Send + 'static>(length: usize, make: impl FnOnce() -> P) -> P {
     static PLANS: LazyLock<Mutex<Plans>> = LazyLock::new(Mutex::default);
-    PLANS.lock().unwrap_or_else(PoisonError::into_inner).get(key, make)
+    PLANS.lock().unwrap_or_else(PoisonError::into_inner).get(length, make)
 }
 
 #[derive(Default)]
@@ -23,13 +23,14 @@ struct Plans {
 }
 
 impl Plans {
-    /// The plan for `key`, made where it is not kept. All others go where they would be too many points together; one
+    /// The plan for `length`, made where it is not kept. All others go where they would be too many points together; one
     /// that is too long alone is not kept.
-    fn get<P: Clone + Send + 'static>(&mut self, key: Key, make: impl FnOnce() -> P) -> P {
+    fn get<P: Clone + Send + 'static>(&mut self, length: usize, make: impl FnOnce() -> P) -> P {
+        let key = (TypeId::of::<P>(), length);
         if let Some(plan) = self.kept.get(&key).and_then(|plan| plan.downcast_ref::<P>()) {
             return plan.clone();
         }
-        let (plan, (_, length)) = (make(), key);
+        let plan = make();
         if length <= MOST_POINTS {
             if self.points + length > MOST_POINTS {
                 *self = Self::default();
@@ -47,8 +48,7 @@ mod tests {
 
     #[test]
     fn kept_plans_are_bounded_in_points() {
-        let (mut plans, [a, b]) =
-            (Plans::default(), [TypeId::of::<usize>(), TypeId::of::<String>()]);
+        let mut plans = Plans::default();
         let third = MOST_POINTS / 3;
         for (length, points) in [
             (third, third),
@@ -56,13 +56,13 @@ mod tests {
             (third, 2 * third + 1),
             (9, 2 * third + 10),
         ] {
-            assert_eq!(plans.get((a, length), || length), length);
+            assert_eq!(plans.get(length, || length), length);
             assert_eq!(plans.points, points);
         }
         // One too many: it stays alone. One too long: it does not stay.
-        plans.get((b, third), String::new);
+        plans.get(third, String::new);
         assert_eq!((plans.points, plans.kept.len()), (third, 1));
-        plans.get((b, MOST_POINTS + 1), String::new);
+        plans.get(MOST_POINTS + 1, String::new);
         assert_eq!((plans.points, plans.kept.len()), (third, 1));
     }
 }

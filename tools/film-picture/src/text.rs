@@ -31,17 +31,19 @@ fn take(characters: impl Iterator<Item = char>, columns: usize) -> String {
         .collect()
 }
 
-/// Four significant digits.
+/// Four significant digits, and what else stands before the point.
 pub fn significant(value: f64) -> String {
-    if value == 0.0 {
-        return "0".into();
+    match magnitude(value, 4) {
+        _ if value == 0.0 => "0".into(),
+        Some(power @ -3..5) => format!("{value:.*}", (3 - power).max(0) as usize),
+        _ => format!("{value:.3e}"),
     }
-    let scientific = format!("{value:.3e}");
-    let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok());
-    match exponent {
-        Some(exponent @ -3..5) => format!("{value:.*}", usize::try_from(3 - exponent).unwrap_or(0)),
-        _ => scientific,
-    }
+}
+
+/// The power of ten of a finite number that is rounded to so many digits, of which there is at least one.
+pub fn magnitude(value: f64, digits: usize) -> Option<i32> {
+    let rounded = format!("{value:.*e}", digits.saturating_sub(1));
+    rounded.split_once('e').and_then(|(_, power)| power.parse().ok())
 }
 
 #[cfg(test)]
@@ -58,7 +60,9 @@ mod tests {
     fn numbers_have_four_significant_digits() {
         let texts = [0.0, 1.0, -0.15973, 123.456, 0.00123456, 1.5e-7, -2e6].map(significant);
         assert_eq!(texts, ["0", "1.000", "-0.1597", "123.5", "0.001235", "1.500e-7", "-2.000e6"]);
-        let rounded = [9.99951, 0.00099999, -9999.6, 99999.6, 12345.6, f64::NAN].map(significant);
-        assert_eq!(rounded, ["10.00", "0.001000", "-10000", "1.000e5", "12346", "NaN"]);
+        let rounded = [9.99951, 0.00099999, -9999.6, 12345.6, 99994.9].map(significant);
+        assert_eq!(rounded, ["10.00", "0.001000", "-10000", "12346", "99995"]);
+        let others = [99999.0, -5e-324, f64::NAN, f64::NEG_INFINITY].map(significant);
+        assert_eq!(others, ["1.000e5", "-4.941e-324", "NaN", "-inf"]);
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn transformed(axis: Axis) -> Axis {
     if axis.period == Some(length(&axis)) { axis } else { axis.unrolled() }
 }
 
-/// An axis that is not the last: both transforms, and where the operands and the output stand.
+/// An axis that is not the last.
 struct Outer<T> {
     transforms: ComplexPair<T>,
     length: usize,
@@ -137,13 +137,8 @@ impl<T: Real> Transforms<T> {
             let _ = forward.process_with_scratch(&mut buffers.row, target, &mut buffers.scratch);
         }
         for axis in (0..self.outer.len()).rev() {
-            self.along(
-                axis,
-                &self.outer[axis].transforms.forward,
-                &places[..axis],
-                spectrum,
-                buffers,
-            );
+            let forward = &self.outer[axis].transforms.forward;
+            self.along(axis, forward, &places[..axis], spectrum, buffers);
         }
     }
 
@@ -164,13 +159,8 @@ impl<T: Real> Transforms<T> {
             .map(|(outer, axis)| window(axis, outer.length))
             .collect();
         for axis in 0..self.outer.len() {
-            self.along(
-                axis,
-                &self.outer[axis].transforms.inverse,
-                &places[..axis],
-                spectrum,
-                buffers,
-            );
+            let inverse = &self.outer[axis].transforms.inverse;
+            self.along(axis, inverse, &places[..axis], spectrum, buffers);
         }
         let Some(last) = self.axes.last() else { return };
         let shift = last.shift % self.length;

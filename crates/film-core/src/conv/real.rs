@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, WithDType};
 use pulp::Simd;
 
 /// float32 or float64, with the vectors that a processor has for it.
-pub(super) trait Real: WithDType + film_fft::Real + Default {
+pub(super) trait Real: WithDType + film_fft::Number + Default {
     /// As many numbers as the processor takes at once.
     type Vector<S: Simd>: Copy;
 

@@ -8,7 +8,7 @@ mod table;
 mod tensors;
 mod tree;
 
-pub(crate) use film_picture::text::{fit, significant, width};
+pub(crate) use film_picture::text::{fit, magnitude, significant, width};
 pub(crate) use natural::natural;
 pub(crate) use progress::{CHUNK_BYTES, Progress};
 pub(crate) use table::{Align, Table, number, size, wrap};

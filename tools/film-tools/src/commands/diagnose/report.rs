@@ -13,6 +13,7 @@ use super::super::SCHEMA_VERSION;
 use super::given::Described;
 use crate::chain::{Chain, Place};
 use crate::input::Input;
+use crate::output::magnitude;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -227,14 +228,9 @@ impl Report {
 /// Three significant digits, or a dash.
 pub(super) fn brief(value: Option<f64>) -> String {
     let Some(value) = value else { return "–".into() };
-    if value == 0.0 {
-        return "0".into();
-    }
-    // The magnitude of what it is rounded to.
-    let rounded = format!("{value:.2e}");
-    let magnitude = rounded.split_once('e').and_then(|(_, power)| power.parse().ok());
-    match magnitude {
-        Some(magnitude @ -3..4) => format!("{value:.*}", (2 - magnitude).clamp(0, 4) as usize),
+    match magnitude(value, 3) {
+        _ if value == 0.0 => "0".into(),
+        Some(power @ -3..4) => format!("{value:.*}", (2 - power).clamp(0, 4) as usize),
         _ => format!("{value:.1e}"),
     }
 }
