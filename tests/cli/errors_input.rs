@@ -68,7 +68,6 @@ fn safetensors_that_hold_something_else() {
     let boolean = r#"{"c":{"dtype":"BOOL","shape":[1,8],"data_offsets":[0,8]}}"#;
     std::fs::write(path.join("bool.safetensors"), safetensors_bytes(boolean, &[0; 8])).unwrap();
     let cases = [
-        ("one.safetensors", "one", "expected shape [*, 8] (cond_dim), found [2, 7]"),
         ("one.safetensors:d", "one", "holds no tensor d; there are c"),
         ("one.safetensors:d:e", "one", "holds no tensor d:e; there are c"),
         ("two.safetensors", "two", "choose one as FILE:TENSOR: c, d"),
@@ -82,6 +81,8 @@ fn safetensors_that_hold_something_else() {
     for (input, file, problem) in cases {
         assert_refused(path, input, &format!("{file}.safetensors"), problem);
     }
+    let problem = "expected shape [*, 8] (cond_dim), found [2, 7]";
+    assert_refused(path, "one.safetensors", "one.safetensors:c", problem);
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn registers_need_an_encoder_and_its_shape() {
     let registers = [run.as_slice(), &["--registers", "r.safetensors:s"]].concat();
     let line = refused(path, &registers);
     let expected = "expected shape [*, 8, 48] (registers, channels), found [2, 7, 48]";
-    assert!(line.starts_with("r.safetensors: ") && line.ends_with(expected), "{line}");
+    assert!(line.starts_with("r.safetensors:s: ") && line.ends_with(expected), "{line}");
 }
 
 /// The warning's count, the report's and the number of nulls are the same.

@@ -96,7 +96,10 @@ impl Input {
 
     /// An error about the whole input.
     pub(crate) fn error(&self, expected: &str) -> anyhow::Error {
-        let name = self.name.display().to_string();
+        let name = match &self.source {
+            Source::Safetensors(_, tensor) => format!("{}:{}", self.name.display(), tensor.name),
+            _ => self.name.display().to_string(),
+        };
         Error::tensor(name, expected, format!("{:?}", self.shape)).into()
     }
 }
